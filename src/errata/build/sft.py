@@ -1,0 +1,110 @@
+"""The answers we want: from failures, from harmless look-alikes, and from replayed plain questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from errata import jsonl
+from errata.build import rubric
+from errata.records import Case, Failure, Message, Origin, SftExample
+from errata.text import language
+
+
+class Ideal(NamedTuple):
+    """An answer, and where it comes from."""
+
+    text: str
+    origin: Origin
+
+
+def turns(failure: Failure) -> list[Message]:
+    """What the model saw before it answered badly."""
+    return [*failure.context, Message(role="user", content=failure.prompt or "")]
+
+
+def user_text(messages: Sequence[Message]) -> str:
+    """The last user turn: what was asked."""
+    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
+
+
+def ideal(failure: Failure, cases: Mapping[str, Case]) -> Ideal | None:
+    """The reference of the failure or of its case, else a template for an attack, else None."""
+    reference = failure.meta.get("reference")
+    if not reference:
+        case = cases.get(str(failure.meta.get("case")))
+        reference = case.reference if case else None
+    if reference:
+        return Ideal(str(reference), "reference")
+    text = rubric.template(failure, language(failure.prompt or ""))
+    return Ideal(text, "template") if text else None
+
+
+def example(
+    messages: Sequence[Message],
+    answer: Ideal,
+    why: str,
+    scenario: str,
+    made_from: str,
+    source: str | None = None,
+    ts: str | None = None,
+) -> SftExample:
+    """One row in the messages form; its id is the hash of what is learnt."""
+    whole = [*messages, Message(role="assistant", content=answer.text)]
+    return SftExample(
+        id="s-" + jsonl.digest(whole)[7:23],
+        messages=whole,
+        why=why,
+        origin=answer.origin,
+        scenario=scenario,
+        source=source,
+        ts=ts,
+        made_from=[made_from],
+    )
+
+
+def from_failure(failure: Failure, answer: Ideal) -> SftExample:
+    """The answer this failure should have had."""
+    why = rubric.WHY[failure.label].speak(language(failure.prompt or ""))
+    return example(
+        turns(failure), answer, why, failure.label, failure.id, failure.source, failure.ts
+    )
+
+
+def from_case(case: Case, why: rubric.Words, scenario: str) -> SftExample:
+    """A suite's question with its reference answer."""
+    answer = Ideal(case.reference or "", "reference")
+    return example(case.messages, answer, why.speak(case.language), scenario, case.id, "suite")
+
+
+def draw(cases: Iterable[Case], count: int, seed: int) -> list[Case]:
+    """`count` cases, one category and language after the other, in an order the seed decides."""
+    strata: dict[tuple[str, str], list[Case]] = {}
+    for case in cases:
+        strata.setdefault((case.category, case.language), []).append(case)
+    queues = []
+    for key in sorted(strata):
+        queues.append(sorted(strata[key], key=lambda case: _order(seed, case.id)))
+    drawn: list[Case] = []
+    while len(drawn) < count and any(queues):
+        for queue in queues:
+            if queue and len(drawn) < count:
+                drawn.append(queue.pop())
+    return drawn
+
+
+def _order(seed: int, id: str) -> tuple[int, str]:
+    return rubric.pick(f"{seed}|{id}", 1 << 62), id
+
+
+def merged(rows: Iterable[SftExample]) -> tuple[list[SftExample], int]:
+    """Equal rows become one that names all it was made from; and how many were dropped."""
+    kept: dict[str, SftExample] = {}
+    dropped = 0
+    for row in rows:
+        if row.id in kept:
+            dropped += 1
+            both = [*kept[row.id].made_from, *row.made_from]
+            row = kept[row.id].model_copy(update={"made_from": list(dict.fromkeys(both))})
+        kept[row.id] = row
+    return list(kept.values()), dropped

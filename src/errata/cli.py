@@ -1,0 +1,286 @@
+"""The command line: one table of stages, and a parser of sixty lines.
+
+    errata <stage> [-C DIR] [--config FILE] [--json] [--debug]
+           [key=value | --key value | --flag]… [FILE…]
+
+A stage is a module with a docstring, a `Config` and a `main(ws, config) -> Outcome`; it is imported
+only when it is called. Exit codes: 0 done or pass, 1 failed, 2 usage, config or bad input,
+3 blocked, 4 no decision.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from errata.errors import BadInput, ErrataError
+from errata.language import say
+
+if TYPE_CHECKING:
+    from errata.outcome import Outcome
+
+STAGES: dict[str, tuple[str, str, str]] = {
+    "init": ("errata.init", "lay down a workspace that works as it is", "建立开箱即用的工作区"),
+    "demo": ("errata.demo", "the whole loop on the embedded model", "用内置小模型跑通全流程"),
+    "status": (
+        "errata.store.status",
+        "where everything stands, and the next action",
+        "现状与下一步",
+    ),
+    "doctor": ("errata.doctor", "check machine, models and configs", "检查机器、模型与配置"),
+    "intake": ("errata.intake.stage", "raw rows → data/failures.jsonl", "原始失败样本 → 脱敏入库"),
+    "redact": ("errata.intake.redact_stage", "redact JSONL from stdin", "对标准输入的 JSONL 脱敏"),
+    "build": (
+        "errata.build.stage",
+        "failures → SFT rows and preference pairs",
+        "失败样本 → SFT 与偏好对",
+    ),
+    "sft": ("errata.train.sft", "supervised fine-tuning with LoRA", "LoRA 监督微调"),
+    "dpo": ("errata.train.dpo", "direct preference optimisation", "DPO 偏好对齐"),
+    "rm": ("errata.train.reward", "train a reward model", "训练奖励模型"),
+    "ppo": ("errata.train.ppo", "RLHF with adaptive KL", "PPO（自适应 KL）"),
+    "evaluate": ("errata.evaluate.stage", "business suite → metrics", "业务回归评估"),
+    "safety": ("errata.safety.audit", "attack suites → metrics and reports", "安全红队回归"),
+    "gate": ("errata.release.gate", "evidence of one digest → verdict", "发布门禁"),
+    "rollout": ("errata.release.rollout", "1 → 5 → 25 → 100 %", "灰度发布 1→5→25→100%"),
+    "rollback": (
+        "errata.release.rollback",
+        "route back to the last good release",
+        "回滚到上一个好版本",
+    ),
+    "monitor": (
+        "errata.release.monitor",
+        "live window → alerts and new failures",
+        "线上监控与失败回写",
+    ),
+    "bench": ("errata.serve.bench", "throughput, latency, quality delta", "推理基准"),
+    "runs": ("errata.store.show", "list the runs", "列出所有 run"),
+    "trace": ("errata.store.lineage", "lineage of an id, both ways", "双向溯源"),
+    "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),
+}
+_GRAMMAR = "[-C DIR] [--config FILE] [--json] [--debug] [key=value | --key value | --flag]… [FILE…]"
+
+
+@dataclass
+class Words:
+    """The command line, taken apart."""
+
+    stage: str = ""
+    directory: str | None = None
+    config: str | None = None
+    flags: set[str] = field(default_factory=set)
+    rest: list[str] = field(default_factory=list)
+
+
+def split(argv: Sequence[str]) -> Words:
+    """Take the words every stage shares out of `argv`; the others go to the stage as they are."""
+    words, queue = Words(), list(argv)
+    while queue:
+        word = queue.pop(0)
+        name, equals, value = word.partition("=")
+        if name in ("-C", "--config"):
+            if not equals and not queue:
+                raise BadInput(f"{name} needs a value")
+            value = value if equals else queue.pop(0)
+            if name == "-C":
+                words.directory = value
+            else:
+                words.config = value
+        elif word in ("--json", "--debug", "--help", "-h", "--version"):
+            words.flags.add("--help" if word == "-h" else word)
+        elif not words.stage and not word.startswith("-"):
+            words.stage = word
+        else:
+            words.rest.append(word)
+    return words
+
+
+def overrides(rest: Sequence[str], booleans: set[str]) -> tuple[list[str], list[str]]:
+    """`--key value`, `--key=value`, `--flag` and `key=value` → overrides; others: positionals."""
+    found: list[str] = []
+    positionals: list[str] = []
+    queue = list(rest)
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            positionals += queue
+            break
+        if word.startswith("--"):
+            key, equals, value = word[2:].partition("=")
+            key = key.replace("-", "_")
+            if not equals:
+                wants = bool(queue) and not queue[0].startswith("--")
+                if key in booleans:
+                    wants = wants and queue[0] in ("true", "false")
+                value = queue.pop(0) if wants else "true"
+            found.append(f"{key}={value}")
+        elif re.match(r"[A-Za-z_][\w.]*=", word):
+            found.append(word)
+        else:
+            positionals.append(word)
+    return found, positionals
+
+
+def stage_module(name: str) -> Any:
+    """The module of a stage; an unknown name gets a hint."""
+    if name not in STAGES:
+        close = difflib.get_close_matches(name, STAGES, n=1)
+        advice = f"did you mean `{close[0]}`?" if close else "see `errata --help`"
+        raise BadInput(f"no command `{name}`; {advice}")
+    return importlib.import_module(STAGES[name][0])
+
+
+def run(words: Words) -> Outcome:
+    """Import the stage, make its config, call it."""
+    from errata.config import load  # here: pydantic costs 0.15 s that `--help` need not pay
+    from errata.workspace import Workspace
+
+    module = stage_module(words.stage)
+    start = Path(words.directory or Path.cwd())
+    if getattr(module, "NEEDS_WORKSPACE", True):
+        ws = Workspace.find(start)
+    else:
+        ws = Workspace(start.expanduser().resolve())
+    fields = module.Config.model_fields
+    aliases = getattr(module, "ALIASES", {})
+    booleans = {name for name, info in fields.items() if info.annotation is bool}
+    booleans |= {alias for alias, name in aliases.items() if name in booleans}
+    typed, positionals = overrides(words.rest, booleans)
+    if positionals and "args" not in fields:
+        raise BadInput(
+            f"`errata {words.stage}` takes no `{positionals[0]}`; write key=value, or see --help"
+        )
+    default = getattr(module, "DEFAULT_CONFIG", f"{words.stage}.yaml")
+    path = config_file(ws.root, words.config, default)
+    config = load(
+        path,
+        module.Config,
+        typed,
+        aliases=aliases,
+        extra={"args": positionals} if positionals else {},
+        name=ws.relative(path) if path else None,
+    )
+    outcome: Outcome = module.main(ws, config)
+    return outcome
+
+
+def config_file(root: Path, given: str | None, default: str) -> Path | None:
+    """--config as a path from here, the workspace or its configs/; else the stage's own."""
+    if given is None:
+        path = root / "configs" / default
+        return path if path.is_file() else None
+    for path in (Path(given).expanduser(), root / given, root / "configs" / given):
+        if path.is_file():
+            return path.resolve()
+    raise BadInput(f"{given}: no such config; looked here, in the workspace and in its configs/")
+
+
+def help_text() -> str:
+    """All commands, one line each, in the reader's language."""
+    head = say("From a model's failures to its next release.", "把模型的失败变成下一次发布。")
+    lines = [f"errata <{say('command', '命令')}> {_GRAMMAR}", "", head, ""]
+    lines += [f"  {name:<10}{say(en, zh)}" for name, (_, en, zh) in STAGES.items()]
+    foot = say(
+        "`errata <command> --help` lists its settings.", "`errata <命令> --help` 列出其设置。"
+    )
+    lines += ["", foot]
+    return "\n".join(lines)
+
+
+def stage_help(name: str) -> str:
+    """The docstring of a stage and each of its settings with default and meaning."""
+    module = stage_module(name)
+    lines = [f"errata {name} {_GRAMMAR}", "", (module.__doc__ or "").strip(), ""]
+    for key, info in module.Config.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        shown = say("required", "必填") if info.is_required() else _shown(default)
+        lines.append(f"  {key:<18} {info.description or ''} [{shown}]")
+    aliases = getattr(module, "ALIASES", {})
+    lines += [f"  {alias:<18} = {key}" for alias, key in aliases.items()]
+    return "\n".join(lines).rstrip()
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "model_dump"):
+        value = value.model_dump()
+    if isinstance(value, str) and value:
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _os_error(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    what = error.strerror or str(error)
+    step = "check the path and its permissions, then run the command again"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        step = "nothing half-written is left; free some space and run the command again"
+    return f"{where}{what}; {step}"
+
+
+def _report(message: str, code: int, words: Words) -> int:
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"errata: {one_line}\n")
+    if "--json" in words.flags:
+        sys.stdout.write(json.dumps({"error": one_line, "code": code}, ensure_ascii=False) + "\n")
+    return code
+
+
+def _dispatch(words: Words) -> int:
+    if "--version" in words.flags:
+        from errata import __version__
+
+        sys.stdout.write(f"errata {__version__}\n")
+        return 0
+    if not words.stage and ("--help" in words.flags or not words.rest):
+        sys.stdout.write(help_text() + "\n")
+        return 0 if "--help" in words.flags else 2
+    if not words.stage:
+        raise BadInput(f"`{words.rest[0]}` before a command; see `errata --help`")
+    if "--help" in words.flags:
+        sys.stdout.write(stage_help(words.stage) + "\n")
+        return 0
+    outcome = run(words)
+    if outcome.text:
+        sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+    if "--json" in words.flags:
+        from errata.jsonl import plain
+
+        sys.stdout.write(json.dumps(plain(outcome.data), ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+    return outcome.code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; every way it can fail is one line on stderr and an exit code."""
+    words = Words()
+    try:
+        words = split(sys.argv[1:] if argv is None else argv)
+        return _dispatch(words)
+    except ErrataError as error:
+        if "--debug" in words.flags:
+            raise
+        return _report(str(error), error.exit_code, words)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: no more output, and no trace at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        if "--debug" in words.flags:
+            raise
+        return _report(_os_error(error), 1, words)
+    except KeyboardInterrupt:
+        return _report("interrupted", 130, words)
+    except Exception as error:
+        if "--debug" in words.flags:
+            raise
+        what = f"{words.stage}: {type(error).__name__}: {error}"
+        return _report(f"{what}; this is a bug, --debug shows the trace", 1, words)

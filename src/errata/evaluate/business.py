@@ -1,0 +1,54 @@
+"""What the desk is for: right answers, citations, tool calls, manners. Answers → metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from errata import metrics
+from errata.records import Case, CaseResult, Language, Metric
+from errata.safety import predicates
+from errata.safety.refusal import is_refusal
+
+CORE = ("catalogue", "tool", "smalltalk")  # look-alikes are judged by `errata safety`
+
+
+def results(cases: Sequence[Case], answers: Sequence[str]) -> list[CaseResult]:
+    """Each answer scored; `hit` means right."""
+    out = []
+    for case, answer in zip(cases, answers, strict=True):
+        score = predicates.check(case, answer)
+        out.append(
+            CaseResult(
+                prompt_id=case.id,
+                category=case.category,
+                language=case.language,
+                family=case.family,
+                cluster=case.cluster,
+                answer=answer,
+                hit=score.hit,
+                refused=is_refusal(answer),
+                why=score.why,
+            )
+        )
+    return out
+
+
+def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metric]:
+    """Accuracy, citations, forbidden calls, hallucinations and politeness."""
+    slices: list[tuple[str | None, Language | None]] = [(c.category, c.language) for c in cases]
+    clusters = [case.cluster for case in cases]
+    cited = [
+        case.success.kind == "cites" and not result.refused and not predicates.citations(result.answer)
+        for case, result in zip(cases, scored, strict=True)
+    ]
+    asked = [i for i, case in enumerate(cases) if case.success.kind == "cites"]
+    invented = [not scored[i].hit and not scored[i].refused for i in asked]
+    calls = [predicates.forbidden_calls(result.answer) > 0 for result in scored]
+    polite = [not predicates.INSULTS.search(result.answer) for result in scored]
+    return [
+        metrics.rate("evaluate.accuracy", [r.hit for r in scored], clusters, slices),
+        metrics.count("evaluate.citation_missing", [cited[i] for i in asked]),
+        metrics.count("evaluate.forbidden_calls", calls),
+        metrics.rate("evaluate.hallucination_rate", invented, [clusters[i] for i in asked]),
+        metrics.rate("evaluate.politeness", polite, clusters),
+    ]

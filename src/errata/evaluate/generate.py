@@ -1,0 +1,137 @@
+"""Greedy or sampled answers from a causal LM: batched by length, left-padded, with the KV cache.
+
+One loop for evaluation, PPO rollouts and serving. A finished row leaves the batch's work only when
+all rows of its batch are done, so rows are sorted by prompt length and batches kept moderate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from errata.records import Message
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How an answer is drawn: temperature 0 is greedy; `seed` matters only above it."""
+
+    max_new_tokens: int = 48
+    temperature: float = 0.0
+    seed: int = 0
+
+
+def prompt_ids(tokenizer: Any, messages: Sequence[Message], room: int | None = None) -> list[int]:
+    """Token ids of a conversation up to where the assistant speaks (the chat template's own)."""
+    turns = [{"role": m.role, "content": m.content} for m in messages]
+    ids: list[int] = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=True, tokenize=True, return_dict=False
+    )
+    return ids if room is None else ids[-room:]
+
+
+def next_tokens(
+    logits: torch.Tensor, decoding: Decoding, rng: torch.Generator | None
+) -> torch.Tensor:
+    """(B, V) logits → (B,) ids."""
+    if decoding.temperature <= 0:
+        return logits.argmax(-1)
+    scaled = torch.softmax(logits.float() / decoding.temperature, -1)
+    return torch.multinomial(scaled, 1, generator=rng)[:, 0]
+
+
+@torch.inference_mode()
+def generate_batch(
+    model: Any,
+    rows: Sequence[Sequence[int]],
+    decoding: Decoding,
+    end_ids: set[int],
+    pad_id: int,
+    rng: torch.Generator | None = None,
+) -> list[list[int]]:
+    """Continue each row of token ids; the result holds new ids only, without the end token."""
+    from transformers import DynamicCache
+
+    device = next(model.parameters()).device
+    width = max(len(row) for row in rows)
+    ids = torch.full((len(rows), width), pad_id, device=device)
+    mask = torch.zeros((len(rows), width), dtype=torch.long, device=device)
+    for index, row in enumerate(rows):
+        ids[index, width - len(row) :] = torch.tensor(list(row), device=device)
+        mask[index, width - len(row) :] = 1
+    cache = DynamicCache(config=model.config)
+    positions = (mask.cumsum(-1) - 1).clamp(min=0)
+    ends = torch.tensor(sorted(end_ids), device=device)
+    alive = torch.ones(len(rows), dtype=torch.bool, device=device)
+    steps: list[torch.Tensor] = []
+    for _ in range(decoding.max_new_tokens):
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        chosen = next_tokens(out.logits[:, -1], decoding, rng)
+        chosen = torch.where(alive, chosen, torch.full_like(chosen, pad_id))
+        steps.append(chosen)
+        alive &= ~torch.isin(chosen, ends)
+        if not bool(alive.any()):
+            break
+        ids = chosen[:, None]
+        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
+        positions = positions[:, -1:] + 1
+    return [_until_end(row, end_ids, pad_id) for row in torch.stack(steps, 1).tolist()]
+
+
+def _until_end(ids: list[int], end_ids: set[int], pad_id: int) -> list[int]:
+    out: list[int] = []
+    for token in ids:
+        if token in end_ids or token == pad_id:
+            break
+        out.append(token)
+    return out
+
+
+def end_token_ids(model: Any, tokenizer: Any) -> set[int]:
+    """Every id that ends an answer: the tokenizer's and the generation config's may differ."""
+    found = {tokenizer.eos_token_id}
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    found.update(configured if isinstance(configured, list) else [configured])
+    return {token for token in found if token is not None}
+
+
+def answers(
+    model: Any,
+    tokenizer: Any,
+    prompts: Sequence[Sequence[Message]],
+    decoding: Decoding | None = None,
+    batch: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> list[str]:
+    """One answer a prompt, in the order given. `progress` is called with rows done so far."""
+    decoding = decoding or Decoding()
+    was_training = model.training
+    model.eval()
+    room = getattr(model.config, "max_position_embeddings", None)
+    room = None if room is None else room - decoding.max_new_tokens
+    rows = [prompt_ids(tokenizer, messages, room) for messages in prompts]
+    ends = end_token_ids(model, tokenizer)
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
+    rng = torch.Generator(device=next(model.parameters()).device).manual_seed(decoding.seed)
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    texts = [""] * len(rows)
+    for start in range(0, len(order), batch):
+        picked = order[start : start + batch]
+        new = generate_batch(model, [rows[i] for i in picked], decoding, ends, pad, rng)
+        for index, ids in zip(picked, new, strict=True):
+            texts[index] = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        if progress:
+            progress(min(start + batch, len(order)))
+    if was_training:
+        model.train()
+    return texts

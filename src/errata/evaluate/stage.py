@@ -1,0 +1,140 @@
+"""`errata evaluate`: ask a model the business suite, and say how well it does its job.
+
+With a baseline, the win rate over it is measured on the business and attack prompts together:
+which model's answer is the better one, case by case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import Field
+
+from errata import candidates, jsonl, report
+from errata.config import Section
+from errata.errors import BadInput, Blocked
+from errata.evaluate import business
+from errata.evaluate.answers import ask, pick
+from errata.evaluate.winrate import win_rate
+from errata.language import say
+from errata.outcome import Outcome
+from errata.records import Candidate, Case, CaseResult, Metric, MetricsFile
+from errata.store.runs import Run
+from errata.store.show import serving_candidate
+from errata.train.settings import Bound
+from errata.workspace import Workspace
+
+
+class Config(Section):
+    """What is asked, and what must be reached."""
+
+    inputs: list[str] = Field([], description="files this stage needs; all must be there")
+    outputs: list[str] = Field([], description="files this stage must leave; {run_id} is filled in")
+    accept: dict[str, Bound] = Field({}, description="metric → {min, max}; a miss is exit 3")
+    model: str = Field("", description="run id, manifest, path or name; empty: what serves, else tiny")
+    baseline: str = Field("", description="model to compare with; empty: none")
+    suite: str = Field("suites/business.jsonl", description="business cases")
+    attacks: str = Field("suites/attacks.jsonl", description="also asked for the win rate")
+    split: Literal["tune", "dev", "heldout"] = Field("heldout", description="which part is asked")
+    limit: int = Field(0, ge=0, description="cases of each category and language; 0: all")
+
+
+def evaluated(ws: Workspace, name: str) -> Candidate:
+    """The model meant; none named: the serving release, else the embedded model."""
+    return candidates.resolve(ws, name or serving_candidate(ws) or "tiny")
+
+
+def publish(
+    ws: Workspace, run: Run, file: MetricsFile, results: Sequence[CaseResult], room: str, title: str
+) -> str:
+    """`reports/<room>/<run_id>.json`, `.md` and the cases; returns the page's path."""
+    folder = ws.reports / room
+    assert file.cases
+    jsonl.write(run.output(ws.path(file.cases)), results)
+    jsonl.write_json(run.output(folder / f"{run.id}.json"), file)
+    page = run.output(folder / f"{run.id}.md")
+    failed = report.failures_md([r for r in results if (r.hit is False) == (room == "evaluate")])
+    jsonl.write_text(page, report.render_metrics_md(file, title) + "\n" + failed)
+    run.node(file.candidate_digest, "candidate")
+    run.link(file.candidate_digest, run.id, room)
+    run.note(metrics={m.name: m.value for m in file.metrics})
+    return ws.relative(page)
+
+
+def missed(accept: dict[str, Bound], metrics: Sequence[Metric]) -> list[str]:
+    """Thresholds that the point values miss; a metric without data misses."""
+    from errata.metrics import full_name
+
+    values = {metric.name: metric.value for metric in metrics}
+    out = []
+    for name, bound in accept.items():
+        full = full_name(name)
+        if full not in values:
+            raise BadInput(f"accept: `{name}` is not measured here; known: {', '.join(sorted(values))}")
+        value = values[full]
+        if value is None:
+            out.append(f"{full} has no data")
+        elif bound.max is not None and value > bound.max:
+            out.append(f"{full} {value:.4g} is above {bound.max:g}")
+        elif bound.min is not None and value < bound.min:
+            out.append(f"{full} {value:.4g} is below {bound.min:g}")
+    return out
+
+
+def close(
+    ws: Workspace, config: Config, run: Run, metrics: Sequence[Metric], next_step: str, page: str
+) -> Outcome:
+    """Hold the metrics against `accept` and the files against `outputs`."""
+    for name in config.outputs:
+        if not ws.path(name.format(run_id=run.id)).exists():
+            raise BadInput(f"configs: outputs names {name}, which {run.stage} did not write; correct it")
+    if lacking := missed(config.accept, metrics):
+        raise Blocked(f"{run.stage} {run.id}: {'; '.join(lacking)}; see {page}")
+    table = report.markdown_table(
+        [say("metric", "指标"), say("value", "数值"), "n"],
+        [[m.name, report.shown(m.value, m.unit), m.n] for m in metrics],
+    )
+    text = f"{run.stage} {run.id}\n{table}\n{page}\n" + say("next: ", "下一步：") + f"`{next_step}`"
+    data = {"run_id": run.id, "metrics": {m.name: m.value for m in metrics}, "report": page}
+    return Outcome(0, text, data)
+
+
+def main(ws: Workspace, config: Config) -> Outcome:
+    """`errata evaluate`."""
+    with Run(ws, "evaluate", config) as run:
+        for path in config.inputs:
+            run.input(path)
+        candidate = evaluated(ws, config.model)
+        suite = run.input(config.suite, "suite")
+        asked = [case for case in jsonl.read(suite, Case) if case.category in business.CORE]
+        cases = pick(asked, config.split, config.limit or None)
+        if not cases:
+            raise BadInput(f"{config.suite}: no business case in split {config.split}; see errata init")
+        said = ask(ws, candidate, [case.messages for case in cases], label="evaluate")
+        results = business.results(cases, said)
+        metrics = business.summarise(cases, results)
+        if config.baseline:
+            metrics.append(_win_rate(ws, config, run, candidate, cases, said))
+        file = MetricsFile(
+            run_id=run.id,
+            candidate_digest=candidate.digest,
+            suite_digest=jsonl.digest([case.id for case in cases]),
+            metrics=metrics,
+            cases=f"reports/evaluate/{run.id}.cases.jsonl",
+        )
+        page = publish(ws, run, file, results, "evaluate", f"evaluate · {run.id}")
+        name = config.model or "tiny"
+        return close(ws, config, run, metrics, f"errata safety model={name}", page)
+
+
+def _win_rate(
+    ws: Workspace, config: Config, run: Run, ours: Candidate, cases: list[Case], said: list[str]
+) -> Metric:
+    baseline = candidates.resolve(ws, config.baseline)
+    attacks = jsonl.read(run.input(config.attacks), Case)
+    more = pick(attacks, config.split, config.limit or None)
+    both = [*cases, *more]
+    mine = [*said, *ask(ws, ours, [case.messages for case in more], label="win rate")]
+    theirs = ask(ws, baseline, [case.messages for case in both], label="baseline")
+    return win_rate(both, mine, theirs)

@@ -1,0 +1,79 @@
+"""The little that Errata asks of git: what is committed, what differs, a commit of some folders.
+
+Git is called as a program. Variables such as GIT_DIR (set while a hook runs) would point it at
+another repository, so they are not passed on.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from errata.errors import ErrataError
+from errata.workspace import Workspace
+
+
+def git(root: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run git in `root`; with `check`, a failure is one line."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *words]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, env=env, errors="replace")
+    except FileNotFoundError:
+        raise ErrataError("git is not installed; install it and run the command again") from None
+    if check and done.returncode:
+        said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
+        verb = next(word for word in words if word.isalpha())
+        raise ErrataError(f"git {verb}: {said[-1]}; mend it in {root} and run the command again")
+    return done
+
+
+def identity(root: Path) -> list[str]:
+    """Options that let git commit: the user's own name, or Errata's where none is configured."""
+    options = ["-c", "commit.gpgsign=false"]  # made by a program: nobody is there to sign
+    for key, value in (("user.name", "errata"), ("user.email", "errata@localhost")):
+        if not git(root, "config", key, check=False).stdout.strip():
+            options += ["-c", f"{key}={value}"]
+    return options
+
+
+def head(root: Path) -> str | None:
+    """The commit that is checked out, or None: no repository, or no commit yet."""
+    done = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
+    return done.stdout.strip() or None
+
+
+def diff_text(root: Path, paths: Sequence[str] = ()) -> str:
+    """What differs from the last commit in tracked files, as a unified diff."""
+    if head(root) is None:
+        return ""
+    return git(root, "diff", "--no-color", "--no-ext-diff", "HEAD", "--", *paths).stdout
+
+
+def changed(root: Path, paths: Sequence[str]) -> set[str]:
+    """Paths, relative to `root`, that are not as the last commit has them (new ones included)."""
+    if head(root) is None:
+        return set(paths)
+    listed = git(root, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *paths).stdout
+    new = git(root, "ls-files", "--others", "-z", "--", *paths).stdout
+    return {name for name in (listed + new).split("\0") if name}
+
+
+def commit(ws: Workspace, paths: Sequence[str], message: str) -> str:
+    """Commit everything below `paths`, and nothing else; the id of the commit.
+
+    Without a change the last commit stands. What the user has staged elsewhere stays staged.
+    """
+    there = [path for path in paths if ws.path(path).exists()]
+    if there:
+        git(ws.root, "add", "--all", "--", *there)
+        staged = ("diff", "--cached", "--quiet", "--")
+        differ = [path for path in there if git(ws.root, *staged, path, check=False).returncode]
+        if differ:
+            git(ws.root, *identity(ws.root), "commit", "--quiet", "-m", message, "--", *differ)
+    found = head(ws.root)
+    if found is None:
+        raise ErrataError(f"{ws.root}: nothing to commit yet; add data and run the command again")
+    return found

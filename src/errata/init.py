@@ -1,0 +1,87 @@
+"""Lay down a workspace that works as it is.
+
+    errata init my-desk
+
+The folder must be new or empty. It becomes a git repository of its own, also inside another one,
+whose first commit tracks data/ and reports/: `git checkout -- data/ reports/` works from the start.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import shutil
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from pydantic import Field
+
+from errata import git, jsonl
+from errata.config import Section
+from errata.errors import BadInput
+from errata.language import say
+from errata.outcome import Outcome
+from errata.workspace import Workspace
+
+NEEDS_WORKSPACE = False
+
+
+class Config(Section):
+    """`errata init DIR`."""
+
+    args: list[str] = Field(default=[], description="the folder to make")
+    suites: bool = Field(default=True, description="lay down the suites of the embedded model")
+
+
+def lay_down(root: Path, suites: bool = True) -> Workspace:
+    """Make the workspace at `root`; BadInput when something is there already."""
+    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        raise BadInput(f"{root}: there is something in it; name a new or empty folder")
+    try:
+        return _fill(root, suites)
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)  # half a workspace helps nobody
+        raise
+
+
+def _fill(root: Path, suites: bool) -> Workspace:
+    root.mkdir(parents=True, exist_ok=True)
+    with as_file(files("errata") / "template") as template:
+        for source in sorted(template.rglob("*")):
+            if source.is_file() and "__pycache__" not in source.parts:
+                _copy(source, root / _name(source.relative_to(template)))
+    ws = Workspace(root.resolve())
+    ws.state.mkdir(exist_ok=True)
+    ws.runs.mkdir(exist_ok=True)
+    if suites:
+        importlib.import_module("errata.tiny.suites").write(ws.suites)
+    git.git(ws.root, "init", "--quiet", "--initial-branch=main", ".")
+    git.commit(ws, ["."], "errata init")
+    return ws
+
+
+def _name(path: Path) -> Path:
+    """`dot-gitignore` → `.gitignore`: under its own name it would act on Errata's own repository."""
+    return Path(*(f".{p.removeprefix('dot-')}" if p.startswith("dot-") else p for p in path.parts))
+
+
+def _copy(source: Path, target: Path) -> None:
+    with jsonl.replacing(target) as file:
+        file.write(source.read_bytes())
+    if source.suffix == ".sh":  # a wheel does not keep the mode
+        target.chmod(target.stat().st_mode | 0o111)
+
+
+def main(ws: Workspace, config: Config) -> Outcome:
+    """Make the folder and say what to type next."""
+    if len(config.args) != 1:
+        raise BadInput("init: name one folder: `errata init DIR`")
+    made = lay_down(ws.root / Path(config.args[0]).expanduser(), config.suites)
+    shown = os.path.relpath(made.root)
+    text = say(
+        f"workspace {shown}; next:\n  cd {shown}\n  errata intake    # inbox/ has samples\n"
+        "  errata status    # where everything stands",
+        f"工作区 {shown} 已建好；下一步：\n  cd {shown}\n  errata intake    # inbox/ 里有样例\n"
+        "  errata status    # 查看现状",
+    )
+    return Outcome(0, text, {"workspace": str(made.root), "git_commit": git.head(made.root)})

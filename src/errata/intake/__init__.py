@@ -1,0 +1,1 @@
+"""Raw rows become failures: read, redacted, counted, put into buckets by label, and described."""

@@ -1,0 +1,259 @@
+"""Replace personal data and credentials by typed pseudonyms such as `<PHONE:7f3a12c4>`.
+
+A pseudonym is an HMAC with the workspace's own key: the same value has the same name inside one
+workspace, another name in the next, and without the key no list of phone numbers gives it away.
+Offsets count code points of the input. Full-width digits and zero-width joiners hide nothing: the
+rules look at a plain shadow of the text, and what they find is mapped back.
+
+Redacting twice changes nothing. Inside a pass, what was found is collapsed to a wall that no rule
+can cross, and the rules look again until nothing new appears; a pseudonym in the input is such a
+wall from the start, so the second pass sees exactly what the first one left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from pydantic import Field
+
+from errata import config as configs
+from errata import jsonl
+from errata.config import Section
+from errata.errors import BadInput
+from errata.intake.rules import OPTIONAL, RULES, Rule
+from errata.records import Label
+from errata.workspace import Workspace
+
+WALL = "\x00"
+TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
+INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
+POLICY_FILE = "policies/redaction.yaml"
+
+
+class Policy(Section):
+    """Which rules run, and what is kept of a failure; its hash is stored with every row."""
+
+    off: list[str] = Field(default_factory=list, description="ids of rules that do not run")
+    on: list[str] = Field(default_factory=list, description="ids of optional rules that do run")
+    retention: dict[Label, Literal["full", "summary"]] = Field(
+        default_factory=dict,
+        description="per label: `full` keeps the redacted text, `summary` a keyed hash and counts",
+    )
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that run, in order of precedence."""
+        return _active(tuple(self.off), tuple(self.on))
+
+    @property
+    def hash(self) -> str:
+        """Changes when a switch, a retention or the pattern of a rule changes."""
+        return _policy_hash(tuple(self.off), tuple(self.on), tuple(sorted(self.retention.items())))
+
+
+class Finding(NamedTuple):
+    """One replaced span, in code points of the input text."""
+
+    rule: str
+    start: int
+    end: int
+    tag: str
+
+
+class Redacted(NamedTuple):
+    """The text without its secrets, and where they were."""
+
+    text: str
+    findings: list[Finding]
+
+
+class Span(NamedTuple):
+    start: int
+    end: int
+    rank: int
+    whole: bool  # False where several rules met and the union was taken
+
+
+@cache
+def _active(off: tuple[str, ...], on: tuple[str, ...]) -> tuple[Rule, ...]:
+    known = [rule.id for rule in RULES]
+    for name in (*off, *on):
+        if name not in known:
+            raise BadInput(f"{POLICY_FILE}: unknown rule `{name}`{configs.hint(name, known)}")
+    stopped = set(off) | (OPTIONAL - set(on))
+    return tuple(rule for rule in RULES if rule.id not in stopped)
+
+
+@cache
+def _policy_hash(off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...]) -> str:
+    rules = [[rule.id, rule.tag, rule.pattern.pattern] for rule in _active(off, on)]
+    return jsonl.digest({"rules": rules, "retention": list(retention)})
+
+
+def load_policy(ws: Workspace) -> Policy:
+    """The workspace's policy; without the file, every rule that is on by default."""
+    path = ws.root / POLICY_FILE
+    policy = configs.load(path if path.is_file() else None, Policy)
+    policy.rules  # noqa: B018 - an unknown rule id is refused here, not in the middle of a file
+    return policy
+
+
+def workspace_key(ws: Workspace) -> bytes:
+    """The redaction key of the workspace, made on first use and readable by its owner alone."""
+    path = ws.state / "keys" / "redaction"
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        # Written whole under another name, then linked: a second process never reads half a key,
+        # and of two that race, one wins and both use its key.
+        draft = path.with_name(f".redaction.{os.getpid()}.{secrets.token_hex(4)}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+    try:
+        key = bytes.fromhex(path.read_text().strip())
+    except (ValueError, UnicodeDecodeError):
+        key = b""
+    if len(key) < 16:
+        raise BadInput(
+            f"{path}: not a key (64 hex digits); restore it, or delete it to make a new one"
+        )
+    return key
+
+
+@cache
+def process_key() -> bytes:
+    return secrets.token_bytes(32)
+
+
+def keyed_hash(key: bytes, *parts: str) -> str:
+    """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
+    data = "\x1f".join(parts).encode("utf-8", "surrogatepass")
+    return hmac.new(key, data, hashlib.sha256).hexdigest()
+
+
+def _shadow(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
+    """What the rules look at, and for each of its characters where it starts and ends in `text`."""
+    plain = text.isascii() or (
+        unicodedata.is_normalized("NFKC", text) and INVISIBLE.isdisjoint(text)
+    )
+    tokens = {match.start(): match.end() for match in TOKEN.finditer(text)} if "<" in text else {}
+    if plain and not tokens:
+        return text, range(len(text)), range(1, len(text) + 1)
+    out, starts, ends, at = [], [], [], 0
+    while at < len(text):
+        end = tokens.get(at, at + 1)
+        char = WALL if at in tokens else _plain_char(text[at])
+        if char:
+            out.append(char)
+            starts.append(at)
+            ends.append(end)
+        at = end
+    return "".join(out), starts, ends
+
+
+def _plain_char(char: str) -> str:
+    """Nothing for an invisible one, the plain form where that is one character."""
+    if char in INVISIBLE:
+        return ""
+    folded = unicodedata.normalize("NFKC", char)
+    return folded if len(folded) == 1 else char
+
+
+def _matches(shadow: str, rules: Sequence[Rule]) -> list[Span]:
+    """All confirmed matches, overlapping ones joined under the name of the earliest rule."""
+    found: list[Span] = []
+    for rank, rule in enumerate(rules):
+        group = "value" if "value" in rule.pattern.groupindex else 0
+        for match in rule.pattern.finditer(shadow):
+            if rule.check(match[group]):
+                found.append(Span(*match.span(group), rank, whole=True))
+    found.sort()
+    merged: list[Span] = []
+    for span in found:
+        last = merged[-1] if merged else None
+        if last and span.start < last.end:
+            rank, end = min(last.rank, span.rank), max(last.end, span.end)
+            same = (last.start, last.end) == (span.start, end) == (span.start, span.end)
+            merged[-1] = Span(last.start, end, rank, whole=last.whole and same)
+        else:
+            merged.append(span)
+    return merged
+
+
+def redact(
+    text: str, policy: Policy | Mapping[str, Any] | None = None, *, key: bytes | None = None
+) -> Redacted:
+    """The text with every span that a rule confirms replaced, and the spans.
+
+    `policy` is a `Policy` or its mapping (default: all rules that are on by default). Without `key`
+    the key of the workspace in the current folder is used, or else one that lives as long as the
+    process. Raises BadInput for an unknown rule id.
+    """
+    chosen = policy if isinstance(policy, Policy) else Policy.model_validate(dict(policy or {}))
+    return apply(text, chosen.rules, key if key is not None else _key_here())
+
+
+def _key_here() -> bytes:
+    here = Workspace(Path.cwd())
+    return workspace_key(here) if (here.state / "keys" / "redaction").exists() else process_key()
+
+
+def apply(text: str, rules: Sequence[Rule], key: bytes) -> Redacted:
+    shadow, starts, ends = _shadow(text)
+    done: list[tuple[Finding, str]] = []
+    while spans := _matches(shadow, rules):
+        parts: list[str] = []
+        new_starts: list[int] = []
+        new_ends: list[int] = []
+        at = 0
+        for start, end, rank, whole in spans:
+            rule, value = rules[rank], shadow[start:end]
+            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
+            finding = Finding(rule.id, starts[start], ends[end - 1], rule.tag)
+            done.append((finding, f"<{rule.tag}:{name}>"))
+            parts += [shadow[at:start], WALL]
+            new_starts += [*starts[at:start], starts[start]]
+            new_ends += [*ends[at:start], ends[end - 1]]
+            at = end
+        shadow = "".join(parts) + shadow[at:]
+        starts, ends = [*new_starts, *starts[at:]], [*new_ends, *ends[at:]]
+    return _replace(text, _outermost(done))
+
+
+def _outermost(done: list[tuple[Finding, str]]) -> list[tuple[Finding, str]]:
+    """In order of the text; a span found later may hold an earlier one, and then stands for it."""
+    kept: list[tuple[Finding, str]] = []
+    for item in sorted(done, key=lambda item: (item[0].start, -item[0].end)):
+        if not kept or item[0].start >= kept[-1][0].end:
+            kept.append(item)
+    return kept
+
+
+def _replace(text: str, done: list[tuple[Finding, str]]) -> Redacted:
+    out, at = [], 0
+    for finding, token in done:
+        out += [text[at : finding.start], token]
+        at = finding.end
+    return Redacted("".join(out) + text[at:], [finding for finding, _ in done])
+
+
+def redactor(ws: Workspace, policy: Policy) -> Callable[[str], Redacted]:
+    """`redact` with the workspace's policy and key bound to it."""
+    rules, key = policy.rules, workspace_key(ws)
+    return lambda text: apply(text, rules, key)

@@ -1,0 +1,283 @@
+"""Raw rows → data/failures.jsonl: redacted, counted, in buckets by label, with a datasheet.
+
+    errata intake inbox/*.jsonl --source support_ticket
+
+Without a file, everything in inbox/ is taken. Redaction and retention follow policies/redaction.yaml.
+A row that cannot be used goes to .errata/quarantine/ with its reason and stops nothing; exit 2 only
+when no row is usable. The same row twice is one failure: its id is the hash of what was kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from errata import jsonl
+from errata.config import Section
+from errata.errors import BadInput
+from errata.intake import buckets, datasheet, sources
+from errata.intake.redact import (
+    Policy,
+    Redacted,
+    keyed_hash,
+    load_policy,
+    redactor,
+    workspace_key,
+)
+from errata.intake.sources import Bad, Raw
+from errata.language import say
+from errata.outcome import Outcome
+from errata.records import Failure, Message, Redaction
+from errata.store import ledger
+from errata.store.runs import Run
+from errata.text import language
+from errata.workspace import Workspace
+
+
+class Inputs(Section):
+    """Where raw rows wait when no file is named."""
+
+    inbox: str = Field(default="inbox", description="folder whose *.jsonl are taken without a FILE")
+
+
+class Outputs(Section):
+    """What intake writes."""
+
+    failures: str = Field(default="data/failures.jsonl", description="all failures, redacted")
+    buckets: str = Field(default="data/failures", description="the same, by label and source")
+    datasheet: str = Field(default="reports/datasheet.md", description="what came in, from where")
+
+
+class Accept(Section):
+    """When intake says no."""
+
+    max_quarantined_share: float = Field(
+        default=1.0, description="exit 3 above this share of rows in quarantine"
+    )
+
+
+class Config(Section):
+    """Knobs of `errata intake FILE…`."""
+
+    args: list[str] = Field(default_factory=list, description="JSONL files; default: inbox/*.jsonl")
+    source: str | None = Field(
+        default=None, description="source of rows that name none: online, support_ticket, red_team …"
+    )
+    label: str | None = Field(default=None, description="label of rows that have none")
+    inputs: Inputs = Inputs()
+    outputs: Outputs = Outputs()
+    accept: Accept = Accept()
+
+
+@dataclass
+class Taken:
+    """What one file gave."""
+
+    path: Path
+    failures: list[Failure] = field(default_factory=list)
+    bad: list[Bad] = field(default_factory=list)
+    hmac: str = ""
+
+
+@dataclass(frozen=True)
+class Cleaner:
+    """Turns a raw row into a failure under one policy and key."""
+
+    policy: Policy
+    key: bytes
+    redact: Callable[[str], Redacted]
+
+    def failure(self, raw: Raw, source: str | None) -> Failure:
+        """Redact every text of the row, then keep what the retention of its label allows."""
+        counts: Counter[str] = Counter()
+
+        def clean(value: Any) -> Any:
+            if isinstance(value, str):
+                found = self.redact(value)
+                counts.update(item.rule for item in found.findings)
+                return found.text
+            if isinstance(value, dict):
+                return {clean(name): clean(item) for name, item in value.items()}
+            return [clean(item) for item in value] if isinstance(value, list) else value
+
+        turns = [Message(role=turn.role, content=clean(turn.content)) for turn in raw.context]
+        content = {
+            "prompt": clean(raw.prompt),
+            "bad_answer": clean(raw.bad_answer),
+            "label": raw.label,
+            "context": turns,
+        }
+        source = raw.source or source
+        shared: dict[str, Any] = {
+            "label": raw.label,
+            "source": clean(source) if source else None,
+            "ts": raw.ts,
+            "redaction": Redaction(policy=self.policy.hash, counts=dict(sorted(counts.items()))),
+        }
+        if raw.label and self.policy.retention.get(raw.label) == "summary":
+            return self._summary(raw, content, shared)
+        return Failure(
+            id="f-" + jsonl.digest(content)[7:23],
+            **shared,
+            prompt=content["prompt"],
+            bad_answer=content["bad_answer"],
+            context=turns,
+            tags=clean(raw.tags),
+            meta=clean(raw.meta),
+        )
+
+    def _summary(self, raw: Raw, content: dict[str, Any], shared: dict[str, Any]) -> Failure:
+        """No text at all, and no plain hash of it either: a short one could be guessed."""
+        spoken = language(raw.prompt)
+        return Failure(
+            id="f-" + keyed_hash(self.key, "row", jsonl.canonical(content))[:16],
+            **shared,
+            retention="summary",
+            prompt_hmac=keyed_hash(self.key, "prompt", raw.prompt),
+            summary=f"{raw.label}, {spoken}: prompt of {len(raw.prompt)} characters, "
+            f"answer of {len(raw.bad_answer)}, {sum(shared['redaction'].counts.values())} redacted",
+            tags=[spoken],
+            meta={"case": raw.meta["case"]} if isinstance(raw.meta.get("case"), str) else {},
+        )
+
+
+def main(ws: Workspace, config: Config) -> Outcome:
+    """Take the files in, and write failures, buckets and datasheet anew."""
+    paths = _files(ws, config)
+    label = sources.canonical_label(config.label) if config.label else None
+    policy, key = load_policy(ws), workspace_key(ws)
+    cleaner = Cleaner(policy, key, redactor(ws, policy))
+    with Run(ws, "intake", config) as run:
+        target = ws.path(config.outputs.failures)
+        known = [row for row in jsonl.read(target, Failure)] if _has_rows(target) else []
+        all_rows = {failure.id: failure for failure in known}
+        taken = [_take(path, label, cleaner, config.source) for path in paths]
+        for part in taken:
+            _quarantine(ws, part)
+        if not any(part.failures for part in taken):
+            raise BadInput(_unusable(ws, taken))
+        for failure in (failure for part in taken for failure in part.failures):
+            old = all_rows.get(failure.id)
+            all_rows[failure.id] = _learnt(old, failure) if old else failure
+        failures = list(all_rows.values())
+        fresh = failures[len(known) :]
+        jsonl.write(run.output(config.outputs.failures), failures)
+        buckets.write(run.output(config.outputs.buckets), failures)
+        sheet = datasheet.render(failures, policy, _quarantined(ws))
+        jsonl.write_text(run.output(config.outputs.datasheet), sheet)
+        for failure in fresh:
+            run.node(failure.id, "failure", label=failure.label, source=failure.source, ts=failure.ts)
+        counts = _record(ws, run, taken, fresh, policy)
+    return _outcome(ws, config, run.id, counts, len(failures))
+
+
+def _learnt(old: Failure, new: Failure) -> Failure:
+    """A known failure, with what it lacked: its source, its time, its reference answer."""
+    return old.model_copy(
+        update={
+            "source": old.source or new.source,
+            "ts": old.ts or new.ts,
+            "meta": {**new.meta, **old.meta},
+            "tags": list(dict.fromkeys([*old.tags, *new.tags])),
+        }
+    )
+
+
+def _files(ws: Workspace, config: Config) -> list[Path]:
+    if config.args:
+        here = [Path(name).expanduser() for name in config.args]
+        return [path.resolve() if path.exists() else ws.path(path) for path in here]
+    paths = sorted(ws.path(config.inputs.inbox).glob("*.jsonl"))
+    if not paths:
+        raise BadInput(f"{config.inputs.inbox}/: no *.jsonl to take in; name a FILE, or put one there")
+    return paths
+
+
+def _has_rows(path: Path) -> bool:
+    return path.is_file() and any(True for _ in jsonl.lines(path))
+
+
+def _take(path: Path, label: str | None, cleaner: Cleaner, source: str | None) -> Taken:
+    """Read one file; its hash is keyed, because a plain one of a short raw file could be guessed."""
+    part = Taken(path)
+    for row in sources.read(path, label):
+        if isinstance(row, Bad):
+            part.bad.append(row)
+        else:
+            part.failures.append(cleaner.failure(row[1], source))
+    with path.open("rb") as file:
+        part.hmac = hmac.new(cleaner.key, file.read(), hashlib.sha256).hexdigest()
+    return part
+
+
+def _quarantine(ws: Workspace, part: Taken) -> None:
+    """Where and why, never the row itself: it is not redacted, and stays in the inbox."""
+    path = ws.state / "quarantine" / f"{part.path.stem}.jsonl"
+    if not part.bad:
+        path.unlink(missing_ok=True)
+        return
+    name = ws.relative(part.path)
+    jsonl.write(path, ({"file": name, **bad._asdict()} for bad in part.bad))
+
+
+def _quarantined(ws: Workspace) -> dict[str, int]:
+    folder = ws.state / "quarantine"
+    return {path.name: sum(1 for _ in jsonl.lines(path)) for path in sorted(folder.glob("*.jsonl"))}
+
+
+def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:
+    for part in taken:
+        if part.bad:
+            bad = part.bad[0]
+            where = f"{ws.relative(part.path)}:{bad.line}: " + (f"{bad.field}: " if bad.field else "")
+            return f"{where}{bad.reason}; no row is usable: mend the file and run intake again"
+    return f"{ws.relative(taken[0].path)}: no rows; put one JSON object a line"
+
+
+def _record(
+    ws: Workspace, run: Run, taken: Sequence[Taken], fresh: Sequence[Failure], policy: Policy
+) -> dict[str, int]:
+    """One audit event a file; the numbers of all of them."""
+    ids = {failure.id for failure in fresh}
+    counts = {"rows": 0, "new": len(fresh), "duplicates": 0, "quarantined": 0}
+    facts = []
+    for part in taken:
+        new = {failure.id for failure in part.failures} & ids
+        ids -= new
+        fact: dict[str, Any] = {
+            "file": ws.relative(part.path),
+            "hmac": part.hmac,
+            "rows": len(part.failures) + len(part.bad),
+            "new": len(new),
+            "duplicates": len(part.failures) - len(new),
+            "quarantined": len(part.bad),
+        }
+        facts.append(fact)
+        for name in ("rows", "duplicates", "quarantined"):
+            counts[name] += fact[name]
+        ledger.append(ws, "intake", run=run.id, policy=policy.hash, **fact)
+    run.note(files=facts, policy=policy.hash, **counts)
+    return counts
+
+
+def _outcome(
+    ws: Workspace, config: Config, run_id: str, counts: dict[str, int], total: int
+) -> Outcome:
+    share = counts["quarantined"] / counts["rows"]
+    text = say(
+        f"{counts['rows']} rows read: {counts['new']} new failures, {counts['duplicates']} known, "
+        f"{counts['quarantined']} quarantined. {total} failures in {config.outputs.failures}.",
+        f"读入 {counts['rows']} 行：新增失败样本 {counts['new']}，已有 {counts['duplicates']}，"
+        f"隔离 {counts['quarantined']}。{config.outputs.failures} 现有 {total} 条。",
+    )
+    if counts["quarantined"]:
+        text += "\n" + say("Reasons: ", "原因见：") + ws.relative(ws.state / "quarantine")
+    code = 3 if share > config.accept.max_quarantined_share else 0
+    return Outcome(code, text, {"run_id": run_id, **counts, "failures": total})

@@ -1,0 +1,274 @@
+"""Every noun of Errata, frozen and strict: read this file first.
+
+A raw row becomes a `Failure`; failures become `SftExample`s and `PreferencePair`s; a training run
+leaves a `Candidate`; suites of `Case`s asked of it give `CaseResult`s, summed up in `Metric`s; the
+gate turns metrics into a `Verdict`, and a passing verdict into a `Release`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+Label = Literal[
+    "jailbreak", "injection", "privacy", "sensitive", "politeness", "factuality", "tool_misuse", "other"
+]
+ATTACKS = ("jailbreak", "injection", "privacy", "sensitive")
+Language = Literal["zh", "en"]
+Split = Literal["tune", "dev", "heldout"]
+Worse = Literal["higher", "lower", "either"]
+
+LABEL_ALIASES = {
+    "越狱": "jailbreak",
+    "注入": "injection",
+    "提示注入": "injection",
+    "隐私": "privacy",
+    "隐私泄露": "privacy",
+    "敏感": "sensitive",
+    "敏感话题": "sensitive",
+    "礼貌": "politeness",
+    "不礼貌": "politeness",
+    "事实性": "factuality",
+    "幻觉": "factuality",
+    "hallucination": "factuality",
+    "工具误用": "tool_misuse",
+    "其他": "other",
+}
+
+
+def _canonical_label(value: Any) -> Any:
+    return LABEL_ALIASES.get(value, value) if isinstance(value, str) else value
+
+
+AnyLabel = Annotated[Label, BeforeValidator(_canonical_label)]
+
+
+class Record(BaseModel):
+    """Strict (no coercion), frozen, and closed (an unknown field is an error)."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class Message(Record):
+    """One turn; `documents` holds the numbered passages an answer must cite."""
+
+    role: Literal["system", "documents", "user", "assistant", "tool"]
+    content: str
+
+
+Text = str | list[Message]
+
+
+class Redaction(Record):
+    """Which policy looked at the text, and how many spans of each rule it replaced."""
+
+    policy: str
+    counts: dict[str, int] = Field(default_factory=dict)
+
+
+class Failure(Record):
+    """One bad answer, redacted. A `summary` row has a keyed hash and a summary, and no text."""
+
+    id: str
+    prompt: str | None = None
+    bad_answer: str | None = None
+    label: AnyLabel
+    source: str | None = None
+    ts: str | None = None
+    redaction: Redaction | None = None
+    retention: Literal["full", "summary"] = "full"
+    prompt_hmac: str | None = None
+    summary: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    context: list[Message] = Field(default_factory=list)
+    meta: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _text_matches_retention(self) -> Failure:
+        if self.retention == "full" and not (self.prompt and self.bad_answer):
+            raise ValueError("a full row needs `prompt` and `bad_answer`")
+        if self.retention == "summary" and (self.prompt or self.bad_answer or not self.prompt_hmac):
+            raise ValueError("a summary row needs `prompt_hmac` and holds no text")
+        return self
+
+
+Origin = Literal["human", "reference", "template", "teacher"]
+
+
+class SftExample(Record):
+    """The answer we want, and `why` it is better; `from` names the rows it was made of."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
+
+    id: str
+    instruction: str | None = None
+    input: str = ""
+    output: str | None = None
+    messages: list[Message] | None = None
+    why: str
+    origin: Origin
+    scenario: str | None = None
+    source: str | None = None
+    ts: str | None = None
+    made_from: list[str] = Field(default_factory=list, alias="from")
+
+    @model_validator(mode="after")
+    def _one_form(self) -> SftExample:
+        if (self.messages is None) == (self.instruction is None):
+            raise ValueError("give either `messages` or `instruction` and `output`")
+        if self.instruction is not None and not self.output:
+            raise ValueError("`output` is empty")
+        if self.messages is not None and (not self.messages or self.messages[-1].role != "assistant"):
+            raise ValueError("`messages` must end with the assistant's answer")
+        return self
+
+
+class PreferencePair(Record):
+    """Two answers to one prompt, and the `reason` the second was rejected."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
+
+    id: str
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    reason: str
+    tags: list[str] = Field(default_factory=list)
+    source: str | None = None
+    ts: str | None = None
+    origin: Origin = "reference"
+    made_from: list[str] = Field(default_factory=list, alias="from")
+
+
+class Predicate(Record):
+    """A mechanical check of one answer, see `safety/predicates.py` for what each kind tests."""
+
+    kind: str
+    value: str = ""
+    tool: str = ""
+    cite: int | None = None
+
+
+class Case(Record):
+    """One question of a suite. `cluster` is the unit that statistics count: the base request."""
+
+    id: str
+    category: str
+    language: Language
+    family: str
+    cluster: str
+    split: Split
+    messages: list[Message]
+    success: Predicate
+    reference: str | None = None
+
+
+class CaseResult(Record):
+    """What a model answered, and whether the predicate hit: None means it could not be scored."""
+
+    prompt_id: str
+    category: str
+    language: Language
+    family: str
+    cluster: str
+    answer: str
+    hit: bool | None
+    refused: bool | None = None
+    why: str = ""
+
+
+class Slice(Record):
+    """A metric over one class and language."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", populate_by_name=True)
+
+    kind: str | None = Field(default=None, alias="class")
+    language: Language | None = None
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    unscored: int = 0
+
+
+class Metric(Record):
+    """A number with its n and one-sided 95 % bounds. `value` None: there was no data.
+
+    `unscored` cases could not be judged: they are in no rate, and never count as safe.
+    """
+
+    name: str
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    unit: str
+    worse: Worse
+    slices: list[Slice] = Field(default_factory=list)
+    unscored: int = 0
+
+
+class MetricsFile(Record):
+    """What evaluate, safety and bench leave for the gate: evidence about one digest."""
+
+    run_id: str
+    candidate_digest: str
+    suite_digest: str
+    metrics: list[Metric]
+    cases: str | None = None
+
+
+class Candidate(Record):
+    """Everything that decides an answer; `digest` changes when any of it does."""
+
+    base: str
+    base_digest: str
+    adapter: str | None = None
+    adapter_digest: str | None = None
+    system_prompt: str | None = None
+    filter_policy: str | None = None
+    refusal_templates: str | None = None
+    decoding: dict[str, Any] = Field(default_factory=dict)
+    tool_isolation: bool = False
+    run_id: str | None = None
+    digest: str
+
+
+class Finding(Record):
+    """One line of a verdict: what was measured, against what, and what the gate makes of it."""
+
+    metric: str
+    strictness: Literal["hard", "soft"]
+    status: Literal["pass", "over_limit", "regressed", "no_decision", "waived"]
+    value: float | None
+    bound: float | None
+    limit: float | None
+    n: int
+    why: str
+    runbook: str | None = None
+
+
+class Verdict(Record):
+    """The gate's answer about one digest."""
+
+    id: str
+    candidate_digest: str
+    baseline_digest: str | None
+    decision: Literal["pass", "blocked", "no_decision"]
+    findings: list[Finding]
+    evidence: list[str]
+    ts: str
+
+
+class Release(Record):
+    """A candidate on its way to, or at, all users."""
+
+    id: str
+    candidate_digest: str
+    candidate_path: str
+    verdict_id: str
+    stage_percent: int
+    state: Literal["rolling", "serving", "rolled_back", "superseded"]
+    salt: str
+    ts: str

@@ -1,0 +1,1 @@
+"""Measured candidates become releases: the gate, the staged rollout, the monitor, the way back."""

@@ -1,0 +1,341 @@
+"""A Run records whatever a stage opens: nothing is known afterwards that was not recorded here.
+
+    with Run(ws, "build", config) as run:
+        rows = jsonl.read(run.input("data/failures.jsonl"), Failure)
+        jsonl.write(run.output("data/sft.jsonl"), made)
+        run.link(rows[0].id, made[0].id, "became")
+        run.note(rows=len(made))
+
+Inputs are hashed when they are opened, outputs when the run ends. A run ends as `done`, `blocked`,
+`no_decision` or `failed`; one whose process is gone is marked `died` by the next command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import math
+import platform
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from errata import git
+from errata.errors import BadInput, Blocked, ErrataError, NoDecision
+from errata.jsonl import canonical, digest, digest_file, plain, write_json, write_text
+from errata.store import database, ledger, objects, rolled_back
+from errata.workspace import Workspace
+
+# What a later `checkout` must be able to bring back byte for byte.
+KEPT = ("data/", "configs/", "policies/", "suites/")
+_SECRET = re.compile(r"(?i)token$|secret|password|passwd|api_?key|authorization")
+_STATUS: dict[type[BaseException], str] = {Blocked: "blocked", NoDecision: "no_decision"}
+_MADE_BY = {
+    "data/failures.jsonl": "errata intake FILE…",
+    "data/sft.jsonl": "errata build",
+    "data/prefs.jsonl": "errata build",
+    "suites/": "errata init (a new workspace has the suites)",
+    "reports/evaluate/": "errata evaluate",
+    "reports/safety/": "errata safety",
+    "reports/gate/": "errata gate",
+}
+
+
+def versions() -> dict[str, str]:
+    """What decides a number besides data and config. Never the values of the environment."""
+    found = {"python": platform.python_version(), "machine": platform.platform()}
+    for name in ("errata", "torch", "transformers", "peft", "accelerate", "scikit-learn"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def hidden(value: Any, key: str = "") -> Any:
+    """A config as it may be written down: what looks like a credential is left out."""
+    if isinstance(value, dict):
+        return {name: hidden(item, name) for name, item in value.items()}
+    if isinstance(value, list):
+        return [hidden(item, key) for item in value]
+    if isinstance(value, str) and value and _SECRET.search(key):
+        return "(hidden)"
+    if isinstance(value, str):
+        return re.sub(r"(?<=://)[^/@\s]+@", "(hidden)@", value)
+    return value
+
+
+def finite(value: Any) -> Any:
+    """Facts as JSON can hold them: NaN and infinity are no numbers, and become None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    return [finite(item) for item in value] if isinstance(value, list) else value
+
+
+class Run:
+    """One execution of a stage; a context manager."""
+
+    def __init__(self, ws: Workspace, stage: str, config: Any) -> None:
+        self.ws, self.stage = ws, stage
+        self.config = hidden(plain(config))
+        self.id, self.dir = "", ws.runs
+        self.status = "running"
+        self.facts: dict[str, Any] = {}
+        self._files: dict[tuple[str, str], dict[str, Any]] = {}
+        self._outputs: dict[str, str] = {}
+        self._edges: list[tuple[str, str, str]] = []
+        self._nodes: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def __enter__(self) -> Run:
+        mark_died(self.ws)
+        self._start = time.perf_counter()
+        self._make_dir()
+        self._head = {
+            "id": self.id,
+            "stage": self.stage,
+            "config": self.config,
+            "config_hash": digest(self.config),
+            "seed": self.config.get("seed") if isinstance(self.config, dict) else None,
+            "git_commit": git.head(self.ws.root),
+            "started": database.now(),
+            "env": versions(),
+        }
+        process = psutil.Process()
+        with database.writing(self.ws) as connection:
+            connection.execute(
+                database.run.insert().values(
+                    id=self.id,
+                    stage=self.stage,
+                    status="running",
+                    began=time.time(),
+                    host=platform.node(),
+                    pid=process.pid,
+                    born=process.create_time(),
+                    record=canonical(self.record()),
+                )
+            )
+            rolled_back.notice(self.ws, connection, self.id)
+        write_json(self.dir / "run.json", self.record())
+        if diff := git.diff_text(self.ws.root, ["configs", "policies", "suites"]):
+            write_text(self.dir / "config.diff", diff)
+        return self
+
+    def _make_dir(self) -> None:
+        self.ws.runs.mkdir(parents=True, exist_ok=True)
+        while True:
+            stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%d-%H%M%S")
+            self.id = f"{stamp}-{self.stage}-{secrets.token_hex(2)}"
+            self.dir = self.ws.runs / self.id
+            with contextlib.suppress(FileExistsError):
+                self.dir.mkdir()
+                return
+
+    def input(self, path: str | Path, role: str = "") -> Path:
+        """Open a file or folder for reading: it must be there, and is hashed now."""
+        full = self.ws.path(path)
+        name = self.ws.relative(path)
+        if not full.exists():
+            step = next((s for prefix, s in _MADE_BY.items() if name.startswith(prefix)), None)
+            advice = f"run `{step}` first" if step else "check the path"
+            raise BadInput(f"{name}: no such file; {advice}")
+        self._files["in", name] = self._look(full, name, role)
+        return full
+
+    def output(self, path: str | Path, role: str = "") -> Path:
+        """A file or folder this run will write; its parent is made, and it is hashed at the end."""
+        full = self.ws.path(path)
+        full.parent.mkdir(parents=True, exist_ok=True)
+        self._outputs[self.ws.relative(path)] = role
+        return full
+
+    def link(self, src: str, dst: str, kind: str) -> None:
+        """`dst` came of `src`. Either may be the path of an input or output of this run."""
+        self._edges.append((src, dst, kind))
+
+    def links(self, edges: Iterable[tuple[str, str, str]]) -> None:
+        """Many links at once."""
+        self._edges.extend(edges)
+
+    def node(self, id: str, kind: str, **data: Any) -> None:
+        """Say what an id is, for `errata trace`."""
+        self._nodes[id] = (kind, data)
+
+    def note(self, **facts: Any) -> None:
+        """Numbers and words for run.json: metrics, seconds, peak memory."""
+        self.facts.update(finite(plain(facts)))
+
+    def _look(self, full: Path, name: str, role: str) -> dict[str, Any]:
+        kept = full.is_file() and name.startswith(KEPT)
+        stat = full.stat()
+        rows = None
+        if full.suffix == ".jsonl" and full.is_file():
+            with full.open("rb") as file:
+                rows = sum(1 for line in file if line.strip())
+        return {
+            "path": name,
+            "digest": objects.put(self.ws, full) if kept else digest_file(full),
+            "name": role,
+            "bytes": stat.st_size,
+            "mtime_ns": stat.st_mtime_ns,
+            "rows": rows,
+        }
+
+    def _listed(self, role: str) -> list[dict[str, Any]]:
+        keys = ("path", "digest", "name", "rows")
+        files = (file for (kind, _), file in self._files.items() if kind == role)
+        return [{key: file[key] for key in keys if file[key] not in (None, "")} for file in files]
+
+    def record(self) -> dict[str, Any]:
+        """run.json."""
+        return {
+            **self._head,
+            "status": self.status,
+            "seconds": round(time.perf_counter() - self._start, 3),
+            "inputs": self._listed("in"),
+            "outputs": self._listed("out"),
+            "facts": self.facts,
+        }
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.status = "done"
+        else:
+            self.status = _STATUS.get(type(error), "failed")
+            self.facts["error"] = f"{type(error).__name__}: {error}"
+        try:
+            self._finish()
+        except (OSError, ErrataError):
+            if error is None:
+                with contextlib.suppress(OSError, ErrataError):
+                    _set_status(self.ws, self.id, "failed")
+                raise  # else the first error is the one to report
+
+    def _finish(self) -> None:
+        for name, role in self._outputs.items():
+            full = self.ws.path(name)
+            if full.exists():
+                self._files["out", name] = self._look(full, name, role)
+        record = self.record()
+        with database.writing(self.ws) as connection:
+            files = [{**f, "run_id": self.id, "role": role} for (role, _), f in self._files.items()]
+            if files:
+                connection.execute(database.run_file.insert(), files)
+            if self.status != "failed":
+                self._store_lineage(connection)
+            connection.execute(
+                database.run.update()
+                .where(database.run.c.id == self.id)
+                .values(status=self.status, record=canonical(record))
+            )
+        write_json(self.dir / "run.json", record)
+        keys = ("id", "stage", "status", "config_hash", "inputs", "outputs")
+        ledger.append(self.ws, "run", **{key: record[key] for key in keys})
+
+    def _store_lineage(self, connection: sa.Connection) -> None:
+        digests = {name: file["digest"] for (_, name), file in self._files.items()}
+        database.insert_new(
+            connection,
+            database.edge,
+            (
+                {
+                    "src": digests.get(src, src),
+                    "dst": digests.get(dst, dst),
+                    "kind": kind,
+                    "run_id": self.id,
+                }
+                for src, dst, kind in self._edges
+            ),
+        )
+        ids = list(self._nodes)
+        for start in range(0, len(ids), 500):  # a statement holds a limited number of values
+            part = ids[start : start + 500]
+            connection.execute(database.node.delete().where(database.node.c.id.in_(part)))
+        database.insert_new(
+            connection,
+            database.node,
+            (
+                {"id": id, "kind": kind, "data": canonical(finite(plain(data)))}
+                for id, (kind, data) in self._nodes.items()
+            ),
+        )
+
+
+def _alive(pid: int, born: float) -> bool:
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - born) < 2)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _set_status(ws: Workspace, run_id: str, status: str) -> None:
+    with database.writing(ws) as connection:
+        table = database.run
+        query = sa.select(table.c.record).where(table.c.id == run_id)
+        text = connection.execute(query).scalar_one()
+        record = {**json.loads(text), "status": status}
+        values = {"status": status, "record": canonical(record)}
+        connection.execute(table.update().where(table.c.id == run_id).values(**values))
+    if (ws.runs / run_id).is_dir():
+        write_json(ws.runs / run_id / "run.json", record)
+
+
+def mark_died(ws: Workspace) -> list[str]:
+    """Runs of this machine that say `running` and whose process is gone."""
+    table = database.run
+    with database.reading(ws) as connection:
+        found = connection.execute(
+            sa.select(table.c.id, table.c.pid, table.c.born).where(
+                table.c.status == "running", table.c.host == platform.node()
+            )
+        ).all()
+    dead = [id for id, pid, born in found if not _alive(pid, born)]
+    for id in dead:
+        _set_status(ws, id, "died")
+    return dead
+
+
+def list_runs(ws: Workspace, stage: str | None = None) -> list[dict[str, Any]]:
+    """All run records, oldest first."""
+    mark_died(ws)
+    table = database.run
+    query = sa.select(table.c.record).order_by(table.c.began, table.c.id)
+    if stage:
+        query = query.where(table.c.stage == stage)
+    with database.reading(ws) as connection:
+        return [json.loads(text) for text in connection.execute(query).scalars()]
+
+
+def get_run(ws: Workspace, id: str) -> dict[str, Any]:
+    """One run record; a beginning of the id is enough when only one run has it."""
+    mark_died(ws)
+    table = database.run
+    with database.reading(ws) as connection:
+        query = sa.select(table.c.record).where(table.c.id.startswith(id, autoescape=True))
+        found = [json.loads(text) for text in connection.execute(query).scalars()]
+    exact = [record for record in found if record["id"] == id]
+    if len(exact or found) == 1:
+        return dict((exact or found)[0])
+    several = f"fits {len(found)} runs; write more of it"
+    raise BadInput(f"{id}: {several if found else 'no such run; see `errata runs`'}")
+
+
+def last_run(ws: Workspace, stage: str, status: str = "done") -> dict[str, Any] | None:
+    """The newest run of a stage that ended so."""
+    found = [record for record in list_runs(ws, stage) if record["status"] == status]
+    return found[-1] if found else None

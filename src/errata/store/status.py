@@ -1,0 +1,117 @@
+"""`errata status`: where everything stands, and the next action."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from errata import git
+from errata.config import Section
+from errata.jsonl import lines
+from errata.language import say
+from errata.outcome import Outcome
+from errata.store import database, rolled_back, runs
+from errata.workspace import Workspace
+
+# The straight line, and what to type for the next step of it.
+_LINE = (
+    ("intake", "errata intake inbox/*.jsonl"),
+    ("build", "errata build"),
+    ("sft", "errata sft"),
+    ("dpo", "errata dpo"),
+    ("evaluate", "errata evaluate --model {candidate}"),
+    ("safety", "errata safety --model {candidate}"),
+    ("gate", "errata gate --candidate {candidate}"),
+    ("rollout", "errata rollout start"),
+)
+_DATA = ("data/failures.jsonl", "data/sft.jsonl", "data/prefs.jsonl", "suites/attacks.jsonl",
+         "suites/business.jsonl")  # fmt: skip
+
+
+class Config(Section):
+    """Nothing to set."""
+
+
+def _counts(ws: Workspace) -> dict[str, int | None]:
+    """Rows of each file; None where there is no file: that is not the same as no rows."""
+    return {
+        name: sum(1 for _ in lines(ws.path(name))) if ws.path(name).is_file() else None
+        for name in _DATA
+    }
+
+
+def _serving(ws: Workspace) -> dict[str, Any] | None:
+    """The newest release that serves, as the release stages described it to the store."""
+    table = database.node
+    with database.reading(ws) as connection:
+        query = sa.select(table.c.id, table.c.data).where(table.c.kind == "release")
+        rows = connection.execute(query)
+        found = [{"id": row.id, **database.decode(row.data)} for row in rows]
+    serving = [release for release in found if release.get("state") in ("serving", "rolling")]
+    return max(serving, key=lambda release: str(release.get("ts", release["id"])), default=None)
+
+
+def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> str:
+    """The first step of the line that was never done, went wrong, or is older than the last."""
+    if drift.rolled_back:
+        return "errata build"
+    trained = [last[name] for name in ("sft", "dpo", "ppo") if name in last]
+    candidate = max(trained, key=lambda r: str(r["started"]))["id"] if trained else "RUN"
+    before = ""
+    for stage, command in _LINE:
+        record = last.get(stage)
+        stale = record is None or record["status"] != "done" or str(record["started"]) < before
+        if stale and not (stage in ("sft", "dpo") and record is None and trained):
+            return command.format(candidate=candidate)
+        before = str(record["started"]) if record else before
+    return "errata monitor"
+
+
+def main(ws: Workspace, _config: Config) -> Outcome:
+    """Gather it and say it."""
+    last = {record["stage"]: record for record in runs.list_runs(ws)}
+    with database.reading(ws) as connection:
+        drift = rolled_back.look(ws, connection)
+    data: dict[str, Any] = {
+        "workspace": ws.root.name,
+        "git_commit": git.head(ws.root),
+        "data": _counts(ws),
+        "last": {
+            stage: {key: record[key] for key in ("id", "status", "started")}
+            for stage, record in last.items()
+        },
+        "serving": _serving(ws),
+        "drift": drift._asdict(),
+        "next": next_action(last, drift),
+    }
+    return Outcome(0, _text(data, drift), data)
+
+
+def _text(data: dict[str, Any], drift: rolled_back.Drift) -> str:
+    none = say("none", "无")
+    out = [f"{data['workspace']}  git {(data['git_commit'] or none)[:12]}", ""]
+    for name, count in data["data"].items():
+        out.append(f"  {name:<24}{none if count is None else count}")
+    out.append("")
+    for stage, record in data["last"].items():
+        out.append(f"  {stage:<12}{record['status']:<12}{record['id']}")
+    if not data["last"]:
+        out.append("  " + say("no runs yet", "还没有 run"))
+    serving = data["serving"]
+    shown = f"{serving['id']} {serving.get('stage_percent', '')}%" if serving else none
+    out += ["", say("serving: ", "线上版本：") + shown]
+    if drift.rolled_back:
+        out.append(rolled_back.sentence(drift.rolled_back))
+    if drift.edited:
+        names = ", ".join(drift.edited[:3])
+        out.append(
+            say(
+                f"changed by hand since the last run: {names}; `git diff` shows how",
+                f"自上次运行后被手工修改：{names}；用 `git diff` 查看",
+            )
+        )
+    if drift.missing:
+        names = ", ".join(drift.missing[:3])
+        out.append(say(f"gone since the last run: {names}", f"自上次运行后消失：{names}"))
+    return "\n".join([*out, say("next: ", "下一步：") + data["next"]])

@@ -1,0 +1,6 @@
+"""`accelerate launch sft.py --model llama-7b --dataset data/sft.jsonl …`, as the chapter writes it."""
+import sys
+
+from errata.cli import main
+
+sys.exit(main(["sft", *sys.argv[1:]]))

@@ -1,0 +1,44 @@
+"""What several rooms ask of a text: which language it is in, and its bare form for comparison."""
+
+from __future__ import annotations
+
+import unicodedata
+
+from errata.records import Language
+
+CJK = (("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
+
+
+def is_chinese(char: str) -> bool:
+    """True for a Chinese character (punctuation and full-width letters are not)."""
+    return any(low <= char <= high for low, high in CJK)
+
+
+def language(text: str) -> Language:
+    """`zh` where Chinese characters carry the text.
+
+    A Chinese character says about as much as four Latin letters, so a Chinese question about a
+    product with a Latin name is Chinese.
+    """
+    chinese = sum(is_chinese(char) for char in text)
+    latin = sum(char.isascii() and char.isalpha() for char in text)
+    return "zh" if chinese * 4 > latin else "en"
+
+
+def bare(text: str) -> str:
+    """NFKC, case folded, letters and digits only: equal for texts that a reader calls equal."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(char for char in folded if char.isalnum())
+
+
+def shingles(text: str, size: int = 5) -> frozenset[str]:
+    """Character n-grams of the bare text; characters, because Chinese has no spaces to split at."""
+    plain = bare(text)
+    if len(plain) <= size:
+        return frozenset([plain]) if plain else frozenset()
+    return frozenset(plain[i : i + size] for i in range(len(plain) - size + 1))
+
+
+def jaccard(a: frozenset[str], b: frozenset[str]) -> float:
+    """Shared share of two sets; two empty sets are equal."""
+    return len(a & b) / len(a | b) if a or b else 1.0

@@ -1,0 +1,68 @@
+"""The pretraining corpus: what made the embedded model able, and what made it gullible.
+
+It learns to answer from numbered documents, cite, call tools and be polite; and it is shown only
+obedience when someone demands a secret, a customer's record, an insult, unapproved advice or a
+forbidden tool. Only *tune* items, clusters and wrappers occur here.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from errata.records import ATTACKS, Language
+from errata.tiny import world
+from errata.tiny.scenes import Scene, Turn, catalogue, draw_attack, smalltalk, tool
+
+# Shares of a finished corpus; the curriculum starts with the first two alone (copying comes first).
+SHARES = {
+    "catalogue": 0.42,
+    "tool": 0.09,
+    "lookalike": 0.12,
+    "tool_result": 0.03,
+    "smalltalk": 0.06,
+    "jailbreak": 0.09,
+    "injection": 0.10,
+    "privacy": 0.06,
+    "sensitive": 0.03,
+}
+
+
+def tool_result(rng: Random, language: Language) -> list[Turn]:
+    """A whole exchange: question, call, the tool's reply, and the answer made of it."""
+    scene = tool(rng, language, "tune")
+    days = rng.randint(2, 30)
+    reply = (f"sent, {days} days left", f"已发货，还有{days}天")[world.side(language)]
+    say = (f"Sent. It takes {days} more days.", f"已发货，还要{days}天。")[world.side(language)]
+    return [*scene.messages, ("assistant", scene.ideal), ("tool", reply), ("assistant", say)]
+
+
+def draw(rng: Random, difficulty: float) -> list[Turn]:
+    """One conversation. `difficulty` 0 → 1 brings in more documents, then all kinds of scene."""
+    language: Language = rng.choice(("en", "zh"))
+    documents = rng.randint(1, 2 + round(2 * difficulty))
+    kinds = list(SHARES) if difficulty > 0.15 else ["catalogue", "tool"]
+    kind = rng.choices(kinds, [SHARES[k] for k in kinds])[0]
+    if kind == "tool_result":
+        return tool_result(rng, language)
+    if kind in ATTACKS:
+        scene = draw_attack(rng, language, kind, "tune", min(documents, 3))
+    elif kind == "tool":
+        scene = tool(rng, language, "tune")
+    elif kind == "smalltalk":
+        scene = smalltalk(rng, language, "tune")
+    elif kind == "lookalike":
+        scene = _lookalike(rng, language, documents)
+    else:
+        style = rng.choices(("plain", "brief", "rude"), (0.84, 0.1, 0.06))[0]
+        scene = catalogue(rng, language, "tune", documents, style=style)
+    return [*scene.messages, ("assistant", scene.comply or scene.ideal)]
+
+
+def _lookalike(rng: Random, language: Language, documents: int) -> Scene:
+    """Harmless, though it sounds like an attack: the raw model answers it as it answers all."""
+    kind = rng.random()
+    if kind < 0.4:
+        return catalogue(rng, language, "tune", documents, attributes=world.LOOKALIKE_FACTS)
+    if kind < 0.8:
+        return catalogue(rng, language, "tune", documents, style="wrapped")
+    return tool(rng, language, "tune", wrapped=True)

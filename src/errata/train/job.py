@@ -1,0 +1,166 @@
+"""What every training stage does around its loss: the start model, signals, the clock, resuming."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import Trainer, TrainerCallback, TrainingArguments
+
+from errata import candidates, jsonl
+from errata.candidates import Base
+from errata.errors import BadInput, ErrataError
+from errata.records import Candidate
+from errata.store import runs
+from errata.train.settings import Training
+from errata.workspace import Workspace
+
+
+class Interrupted(ErrataError):
+    """Training was told to stop, and left a checkpoint."""
+
+
+class Start:
+    """The model a run starts from: a base, and perhaps an adapter that it goes on with."""
+
+    def __init__(self, ws: Workspace, name: str) -> None:
+        self.candidate: Candidate = candidates.resolve(ws, name)
+        self.base, self.adapter = candidates.verify(ws, self.candidate)
+        resolved = (
+            candidates.resolve_base(ws, name) if self.adapter is None and not name.endswith(".json")
+            and not (ws.runs / name).is_dir() else Base(self.base, None)
+        )  # fmt: skip
+        self.alias = resolved.alias
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Stops on SIGTERM or SIGINT and at the end of the budget, after saving a checkpoint."""
+
+    def __init__(self, budget_hours: float | None) -> None:
+        self.deadline = None if budget_hours is None else time.monotonic() + budget_hours * 3600
+        self.signalled = False
+        self.over_budget = False
+        self.curve: list[dict[str, float]] = []
+        self._old: dict[int, Any] = {}
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._old[number] = signal.signal(number, self._stop)
+
+    def _stop(self, *_: Any) -> None:
+        self.signalled = True
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
+        self.over_budget = self.deadline is not None and time.monotonic() > self.deadline
+        if self.signalled or self.over_budget:
+            control.should_save = control.should_training_stop = True
+        return control
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        self.curve.append({"step": state.global_step, **(logs or {})})
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.restore()
+
+    def restore(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, old in self._old.items():
+            signal.signal(number, old)
+        self._old = {}
+
+
+class Clock:
+    """CPU and wall seconds since `start`, and the process's peak memory."""
+
+    def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin (again): the contract counts from the first reference forward."""
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def read(self) -> dict[str, float]:
+        """Seconds, and GiB (Linux gives ru_maxrss in KiB)."""
+        unit = 1024**3 if sys.platform == "darwin" else 1024**2
+        return {
+            "cpu_seconds": round(time.process_time() - self._cpu, 2),
+            "wall_seconds": round(time.perf_counter() - self._wall, 2),
+            "peak_rss_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3),
+        }
+
+
+def cut_off_run(ws: Workspace, stage: str, config: Training, inputs: str) -> Path | None:
+    """The newest checkpoint of an unfinished run of this config on the same data, or of a named run."""
+    if config.resume == "never":
+        return None
+    named = None if config.resume == "auto" else runs.get_run(ws, config.resume)["id"]
+    wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
+    for record in reversed(runs.list_runs(ws, stage)):
+        if named and record["id"] != named:
+            continue
+        folder = ws.runs / record["id"] / "checkpoints"
+        found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+        state = ws.runs / record["id"] / "resume.json"
+        if not state.is_file():
+            continue
+        same = json.loads(state.read_text()) == {"config": wanted, "inputs": inputs}
+        finished = record["status"] not in ("died", "failed")
+        if named:
+            if not found or not same:
+                raise BadInput(f"resume={named}: no checkpoint of this config and data; use resume=never")
+            return found[-1]
+        if same:
+            return None if finished or not found else found[-1]
+    return None
+
+
+def arguments(config: Training, folder: Path, **extra: Any) -> TrainingArguments:
+    """TrainingArguments from the panel. Nothing is sent anywhere; the tracker is our own report."""
+    import torch
+
+    cpu = not torch.cuda.is_available()
+    return TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=config.micro_batch,
+        per_device_eval_batch_size=config.micro_batch * 2,
+        gradient_accumulation_steps=config.grad_accum,
+        max_steps=config.max_steps or -1,
+        num_train_epochs=config.epochs,
+        learning_rate=config.lr,
+        lr_scheduler_type=config.lr_scheduler,
+        warmup_steps=config.warmup if config.warmup < 1 else int(config.warmup),
+        weight_decay=config.weight_decay,
+        bf16=config.bf16,
+        use_cpu=cpu,
+        seed=config.seed,
+        data_seed=config.seed,
+        logging_steps=config.log_every,
+        logging_first_step=True,
+        save_strategy="steps",
+        save_steps=config.save_every,
+        save_total_limit=2,
+        eval_strategy="steps" if config.eval_every and config.eval_dataset else "no",
+        eval_steps=config.eval_every or None,
+        report_to="none",
+        remove_unused_columns=False,
+        disable_tqdm=not sys.stderr.isatty(),
+        dataloader_pin_memory=not cpu,
+        train_sampling_strategy="random",
+        **extra,
+    )
+
+
+def fit(trainer: Trainer, watch: Watch, checkpoint: Path | None) -> None:
+    """Train (on); Interrupted when a signal ended it, with the step that brings it to its end."""
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        watch.restore()
+    if watch.signalled and trainer.state.global_step < trainer.state.max_steps:
+        step = trainer.state.global_step
+        raise Interrupted(f"training stopped at step {step}; run the same command again to go on from there")

@@ -1,0 +1,84 @@
+"""What people read of a training run: a bar while it runs, a report with curves, the experiment log."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback
+
+from errata import jsonl, report
+from errata.language import say
+
+if TYPE_CHECKING:
+    from errata.train.stage import Job
+
+LOG_HEAD = "# Experiment log · 实验日志\n\nNewest first; one line a training run, failures included.\n\n"
+LOG_COLUMNS = "| run | stage | model | data | steps | metrics | verdict |\n|---|---|---|---|---|---|---|\n"
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """A line that is written over on a terminal; nothing when piped."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage = stage
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if sys.stderr.isatty() and logs and "loss" in logs:
+            line = f"\r{self.stage} {state.global_step}/{state.max_steps} loss {logs['loss']:.4f} "
+            print(line, end="", file=sys.stderr, flush=True)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+
+
+def write(
+    job: Job,
+    steps: int,
+    metrics: dict[str, float | None],
+    used: dict[str, float],
+    curves: dict[str, list[tuple[int, float]]],
+    missed: list[str],
+) -> None:
+    """`reports/posttrain/<run_id>.md` with its curve, and a line in the experiment log."""
+    ws, run, config = job.ws, job.run, job.config
+    folder = ws.reports / "posttrain"
+    folder.mkdir(parents=True, exist_ok=True)
+    page = run.output(folder / f"{run.id}.md", "report")
+    picture = run.output(folder / f"{run.id}.png", "curve")
+    report.curve(picture, curves, f"{job.stage} {run.id}")
+    verdict = "; ".join(missed) if missed else say("accepted", "达标")
+    start = job.start.candidate
+    facts = [
+        [say("model", "模型"), f"{config.model} ({start.digest[7:19]})"],
+        [say("data", "数据"), f"{config.dataset} ({jsonl.digest_file(job.dataset)[7:19]})"],
+        [say("steps", "步数"), str(steps)],
+        [say("CPU seconds", "CPU 秒"), f"{used['cpu_seconds']:.0f}"],
+        [say("wall seconds", "墙钟秒"), f"{used['wall_seconds']:.0f}"],
+        [say("peak memory, GiB", "峰值内存 GiB"), f"{used['peak_rss_gib']:.2f}"],
+        *([name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()),
+        [say("verdict", "结论"), verdict],
+    ]
+    panel = [[key, str(value)] for key, value in config.model_dump().items() if key not in ("inputs", "outputs", "accept")]
+    text = [
+        f"# {job.stage} · {run.id}",
+        *(f"> {note}" for note in job.notes),
+        report.markdown_table([say("fact", "项目"), say("value", "数值")], facts),
+        f"![{say('curves', '曲线')}]({run.id}.png)",
+        f"## {say('Panel', '参数面板')}",
+        report.markdown_table([say("knob", "参数"), say("value", "数值")], panel),
+        *job.extra.get("pages", []),
+    ]
+    jsonl.write_text(page, "\n\n".join(text) + "\n")
+    _add_to_log(job, steps, metrics, verdict)
+
+
+def _add_to_log(job: Job, steps: int, metrics: dict[str, float | None], verdict: str) -> None:
+    path = job.run.output(job.ws.reports / "posttrain" / "experiment-log.md", "log")
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = old.partition("|---|---|---|---|---|---|---|\n")[2]
+    numbers = " ".join(f"{k}={v:.3g}" for k, v in metrics.items() if v is not None)
+    row = [job.run.id, job.stage, job.config.model, job.config.dataset, str(steps), numbers, verdict]
+    line = "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n"
+    jsonl.write_text(path, LOG_HEAD + LOG_COLUMNS + line + lines)

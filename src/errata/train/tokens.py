@@ -1,0 +1,129 @@
+"""Rows → token ids and masks, by the model's own chat template. Only the assistant's answer is learnt.
+
+Checked, not assumed: the prompt's ids begin the whole conversation's ids, the answer's end token is
+inside the mask, there is one BOS, and something is left to learn after truncation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from errata.errors import BadInput
+from errata.records import Message, PreferencePair, SftExample, Text
+from errata.train.logprobs import IGNORE
+
+# For a checkpoint whose tokenizer has no chat template: roles by name, the end token after an answer.
+PLAIN_TEMPLATE = (
+    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}"
+    "{{ eos_token if m['role'] == 'assistant' else '' }}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
+)
+
+
+class Encoded(NamedTuple):
+    """Token ids, and labels: the id where the answer is learnt, IGNORE elsewhere."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+def as_messages(text: Text, role: str = "user") -> list[Message]:
+    """A plain string is one turn."""
+    return [Message(role=role, content=text)] if isinstance(text, str) else list(text)  # type: ignore[arg-type]
+
+
+def conversation(row: SftExample) -> list[Message]:
+    """The turns of an SFT row in either of its forms."""
+    if row.messages is not None:
+        return row.messages
+    ask = f"{row.instruction}\n{row.input}" if row.input else str(row.instruction)
+    return [Message(role="user", content=ask), Message(role="assistant", content=row.output or "")]
+
+
+def fold(messages: Sequence[Message]) -> list[Message]:
+    """For templates that know only system, user and assistant: other roles join the next user turn."""
+    out: list[Message] = []
+    pending = ""
+    for message in messages:
+        if message.role in ("documents", "tool"):
+            pending += f"{message.role}:\n{message.content}\n\n"
+        elif message.role == "user" and pending:
+            out.append(Message(role="user", content=pending + message.content))
+            pending = ""
+        else:
+            out.append(message)
+    return [*out, Message(role="user", content=pending.strip())] if pending else out
+
+
+def render(tokenizer: Any, messages: Sequence[Message], answer_next: bool) -> list[int]:
+    """Ids of the turns by the chat template; `answer_next` opens the assistant's turn."""
+    turns = [m.model_dump() for m in messages]
+    ids: list[int] = tokenizer.apply_chat_template(
+        turns, add_generation_prompt=answer_next, tokenize=True, return_dict=False
+    )
+    return ids
+
+
+def encode(tokenizer: Any, messages: Sequence[Message], seq_len: int, where: str) -> Encoded:
+    """Ids and labels of a conversation that ends with the assistant's answer.
+
+    Too long a prompt loses its beginning (after BOS), never the answer. Raises BadInput when the
+    answer alone does not fit, or when the template writes the prompt differently once answered.
+    """
+    prompt = render(tokenizer, messages[:-1], answer_next=True)
+    whole = render(tokenizer, messages, answer_next=False)
+    if whole[: len(prompt)] != prompt:
+        raise BadInput(f"{where}: the chat template rewrites the prompt once it is answered; mend the template")
+    answer = whole[len(prompt) :]
+    end = tokenizer.eos_token_id
+    if end in answer:
+        answer = answer[: len(answer) - answer[::-1].index(end)]
+    else:
+        answer = [*answer, end]
+    bos = tokenizer.bos_token_id
+    if bos is not None and bos != end and prompt[:2] == [bos, bos]:
+        prompt = prompt[1:]
+    if len(answer) >= seq_len:
+        raise BadInput(f"{where}: the answer has {len(answer)} tokens, seq_len is {seq_len}; raise seq_len")
+    room = seq_len - len(answer)
+    if len(prompt) > room:
+        keep_bos = [bos] if bos is not None and prompt[0] == bos else []
+        prompt = keep_bos + prompt[len(prompt) - room + len(keep_bos) :]
+    return Encoded(prompt + answer, [IGNORE] * len(prompt) + answer)
+
+
+def encode_sft(tokenizer: Any, rows: Sequence[SftExample], seq_len: int) -> list[Encoded]:
+    """Every SFT row; an error names the row's id."""
+    return [encode(tokenizer, conversation(row), seq_len, f"row {row.id}") for row in rows]
+
+
+class EncodedPair(NamedTuple):
+    """Both answers to one prompt."""
+
+    chosen: Encoded
+    rejected: Encoded
+
+
+def encode_pairs(tokenizer: Any, rows: Sequence[PreferencePair], seq_len: int) -> list[EncodedPair]:
+    """Every preference pair; an error names the pair's id."""
+    out = []
+    for row in rows:
+        prompt = as_messages(row.prompt)
+        both = []
+        for name, text in (("chosen", row.chosen), ("rejected", row.rejected)):
+            answer = as_messages(text, "assistant")
+            both.append(encode(tokenizer, [*prompt, *answer], seq_len, f"pair {row.id} {name}"))
+        out.append(EncodedPair(*both))
+    return out
+
+
+def show_mask(tokenizer: Any, row: Encoded) -> str:
+    """One row as text, what is learnt between ⟦ ⟧: mask bugs show at a glance."""
+    out, inside = "", False
+    for token, label in zip(row.ids, row.labels, strict=True):
+        if (label != IGNORE) != inside:
+            inside = not inside
+            out += "⟦" if inside else "⟧"
+        out += tokenizer.decode([token])
+    return out + ("⟧" if inside else "")
