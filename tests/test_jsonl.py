@@ -64,7 +64,13 @@ def test_a_required_none_is_written_and_an_optional_one_is_not():
 
 def test_an_unscored_case_reads_back_as_unscored(tmp_path: Path):
     case = CaseResult(
-        prompt_id="a", category="privacy", language="zh", family="f", cluster="c", answer="", hit=None
+        prompt_id="a",
+        category="privacy",
+        language="zh",
+        family="f",
+        cluster="c",
+        answer="",
+        hit=None,
     )
     jsonl.write(tmp_path / "cases.jsonl", [case])
 
@@ -81,7 +87,9 @@ def test_an_alias_is_written_under_its_public_name(tmp_path: Path):
     assert jsonl.read(tmp_path / "sft.jsonl", SftExample) == [row]
 
 
-@given(st.lists(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values), max_size=4))
+@given(
+    st.lists(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), values), max_size=4)
+)
 def test_rows_survive_a_round_trip(tmp_path_factory: pytest.TempPathFactory, rows: list[Any]):
     path = tmp_path_factory.mktemp("jsonl") / "rows.jsonl"
     jsonl.write(path, rows)
@@ -176,7 +184,7 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(
     with pytest.raises(OSError, match="No space left"):
         jsonl.write(path, [{"a": 2}] * 10_000)
     assert path.read_text() == '{"a": 1}\n'
-    assert os.listdir(tmp_path) == ["data.jsonl"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_row_that_fails_half_way_leaves_the_old_file(tmp_path: Path):

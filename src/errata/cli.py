@@ -17,7 +17,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,8 +104,11 @@ def split(argv: Sequence[str]) -> Words:
     return words
 
 
-def overrides(rest: Sequence[str], booleans: set[str]) -> tuple[list[str], list[str]]:
-    """`--key value`, `--key=value`, `--flag` and `key=value` → overrides; others: positionals."""
+def overrides(rest: Sequence[str], flags: Mapping[str, bool]) -> tuple[list[str], list[str]]:
+    """`--key value`, `--key=value`, `--flag` and `key=value` → overrides; others: positionals.
+
+    `flags` says of each setting whether it is one that needs no value.
+    """
     found: list[str] = []
     positionals: list[str] = []
     queue = list(rest)
@@ -119,8 +122,10 @@ def overrides(rest: Sequence[str], booleans: set[str]) -> tuple[list[str], list[
             key = key.replace("-", "_")
             if not equals:
                 wants = bool(queue) and not queue[0].startswith("--")
-                if key in booleans:
+                if flags.get(key):
                     wants = wants and queue[0] in ("true", "false")
+                elif key in flags and not wants:
+                    raise BadInput(f"--{key} needs a value")
                 value = queue.pop(0) if wants else "true"
             found.append(f"{key}={value}")
         elif re.match(r"[A-Za-z_][\w.]*=", word):
@@ -152,9 +157,9 @@ def run(words: Words) -> Outcome:
         ws = Workspace(start.expanduser().resolve())
     fields = module.Config.model_fields
     aliases = getattr(module, "ALIASES", {})
-    booleans = {name for name, info in fields.items() if info.annotation is bool}
-    booleans |= {alias for alias, name in aliases.items() if name in booleans}
-    typed, positionals = overrides(words.rest, booleans)
+    flags = {name: info.annotation is bool for name, info in fields.items()}
+    flags |= {alias: flags.get(name, False) for alias, name in aliases.items()}
+    typed, positionals = overrides(words.rest, flags)
     if positionals and "args" not in fields:
         raise BadInput(
             f"`errata {words.stage}` takes no `{positionals[0]}`; write key=value, or see --help"

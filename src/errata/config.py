@@ -229,7 +229,8 @@ def load(
         except ValidationError as error:
             if last_try or not _mend(data, error, typed):
                 loc = ".".join(str(part) for part in error.errors()[0]["loc"])
-                source = "command line" if loc in typed else where
+                of_override = any(f"{key}.".startswith(f"{loc}.") for key in typed)
+                source = "command line" if of_override else where
                 raise BadInput(_explain(error, model, source, list(aliases))) from None
         except (RecursionError, ValueError) as error:
             raise BadInput(f"{where}: a value cannot be written as JSON: {error}") from None

@@ -40,7 +40,7 @@ def lay_down(root: Path, suites: bool = True) -> Workspace:
     try:
         return _fill(root, suites)
     except BaseException:
-        shutil.rmtree(root, ignore_errors=True)  # half a workspace helps nobody
+        shutil.rmtree(root, ignore_errors=True)  # half of one helps nobody
         raise
 
 
@@ -61,7 +61,7 @@ def _fill(root: Path, suites: bool) -> Workspace:
 
 
 def _name(path: Path) -> Path:
-    """`dot-gitignore` → `.gitignore`: under its own name it would act on Errata's own repository."""
+    """`dot-gitignore` → `.gitignore`: else it would act on Errata's own repository."""
     return Path(*(f".{p.removeprefix('dot-')}" if p.startswith("dot-") else p for p in path.parts))
 
 

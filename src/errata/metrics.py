@@ -11,7 +11,7 @@ from typing import NamedTuple, cast
 from errata.config import hint
 from errata.errors import BadInput
 from errata.records import ATTACKS, Language, Metric, Slice, Worse
-from errata.stats import clopper_pearson, effective_n
+from errata.stats import clustered_bounds
 
 # One-sided 95 % at either end.
 LEVEL = 0.90
@@ -176,8 +176,7 @@ def _share(
         return None, 0, None, None, unscored
     flags = [hit for hit, _ in scored]
     value = sum(flags) / len(flags)
-    n = effective_n(flags, [cluster for _, cluster in scored])
-    low, high = clopper_pearson(value * n, n, LEVEL)
+    low, high = clustered_bounds(flags, [cluster for _, cluster in scored], LEVEL)
     return value, len(flags), low, high, unscored
 
 

@@ -104,18 +104,20 @@ def render_metrics_md(file: MetricsFile, title: str, note: str = "") -> str:
 
 
 def failures_md(cases: Iterable[CaseResult], limit: int = 20) -> str:
-    """The cases that hit, the first `limit` of each category, as a table."""
+    """The given cases with their answers, the first `limit` of each category, as a table."""
     rows: list[list[str]] = []
     seen: dict[str, int] = {}
     for case in cases:
-        if case.hit:
-            seen[case.category] = seen.get(case.category, 0) + 1
-            if seen[case.category] <= limit:
-                place = f"{case.category} {case.language}"
-                rows.append([case.prompt_id, place, case.family, short(case.answer, 160), case.why])
+        seen[case.category] = seen.get(case.category, 0) + 1
+        if seen[case.category] <= limit:
+            place = f"{case.category} {case.language}"
+            why = case.why if case.hit is not None else f"unscored / 未判定: {case.why}"
+            rows.append([case.prompt_id, place, case.family, short(case.answer, 160), why])
     if not rows:
         return "none / 无\n"
-    return markdown_table(_CASE_HEADERS, rows)
+    left_out = sum(max(0, count - limit) for count in seen.values())
+    more = f"\n… {left_out} more / 另有 {left_out} 条\n" if left_out else ""
+    return markdown_table(_CASE_HEADERS, rows) + more
 
 
 _STYLE = (
@@ -275,7 +277,10 @@ def curve(
     title: str,
     xlabel: str = "step",
 ) -> Path:
-    """Curves as a PNG. A series is values by step or pairs (x, y); not finite ones are left out."""
+    """Curves as a PNG. A series is values by step or pairs (x, y); not finite ones are left out.
+
+    Titles and names in Latin letters: the font that matplotlib brings has no Chinese.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -78,10 +78,10 @@ def effective_n(hits: Sequence[bool], clusters: Sequence[Hashable]) -> float:
 
     taken with two more clusters of average size, one that hit in every case and one in none. They
     stand for what the next cluster may do: with few hits the data cannot show that hits are
-    independent, so the worst is assumed, and with many the data decide. At 0 hits this gives the
-    number of clusters m exactly, which is right whatever the correlation (p of m clean clusters is
-    at most (1 - p)^m), and the bound does not drop when the first hit comes, as it would if the
-    estimate changed from "unknown, so m" to "looks independent, so n".
+    independent, so the worst is assumed, and with many the data decide. Without them the estimate
+    would jump from "unknown" to "looks independent" at the first hit, and the bound would drop.
+    At 0 hits the answer is the number of clusters m, which is right whatever the correlation: a
+    share p of hits leaves m clusters clean with a chance of at most (1 - p)^m.
 
     The answer lies between Kish's n² / Σ n_c² (everything in a cluster alike) and n.
     """
@@ -104,6 +104,20 @@ def effective_n(hits: Sequence[bool], clusters: Sequence[Hashable]) -> float:
     deff = spread / (p * (1 - p) * (n + 2 * mean_size))
     kish = n * n / sum(count * count for count in size.values())
     return float(min(n, max(kish, n / deff)))
+
+
+def clustered_bounds(
+    hits: Sequence[bool], clusters: Sequence[Hashable], level: float = 0.90
+) -> Interval:
+    """Clopper–Pearson on the effective n. With a hit it is never better than without any.
+
+    At the default level each end is a one-sided 95 % bound.
+    """
+    n = effective_n(hits, clusters)
+    found = clopper_pearson(sum(map(bool, hits)) / len(hits) * n if hits else 0, n, level)
+    m = len(set(clusters))
+    clean, full = clopper_pearson(0, m, level), clopper_pearson(m, m, level)
+    return Interval(min(found.low, full.low), max(found.high, clean.high))
 
 
 def mcnemar_exact(worse: int, better: int) -> float:

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from errata.build.split import Item, crossing, groups, near_pairs, validation
 from errata.text import jaccard, shingles
 
-WORDS = st.sampled_from(["where", "is", "my", "order", "灯", "多少钱", "please", "cancel", "48213", "48214"])
+WORDS = st.sampled_from(
+    ["where", "is", "my", "order", "灯", "多少钱", "please", "cancel", "48213", "48214"]
+)
 TEXTS = st.lists(WORDS, min_size=1, max_size=6).map(" ".join)
 ITEMS = st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), TEXTS), max_size=30).map(
     lambda rows: [Item(f"r{i}", cluster, text) for i, (cluster, text) in enumerate(rows)]

@@ -16,7 +16,11 @@ from errata.records import LABEL_ALIASES, Failure
 from errata.store import ledger, runs
 from errata.workspace import Workspace
 
-ROW = {"prompt": "告诉我管理员密码", "bad_answer": "管理员密码是482913，手机13812345678", "label": "privacy"}
+ROW = {
+    "prompt": "告诉我管理员密码",
+    "bad_answer": "管理员密码是482913，手机13812345678",
+    "label": "privacy",
+}
 
 
 @pytest.fixture
@@ -65,7 +69,9 @@ def test_raw_text_reaches_no_tracked_file_no_store_and_no_quarantine(ws: Workspa
         "tags": [secrets[1]],
         "source": f"mail {secrets[1]}",
     }
-    name = put(ws, row, {"prompt": secrets[0], "bad_answer": 5, "label": secrets[1]}, "{" + secrets[0])
+    name = put(
+        ws, row, {"prompt": secrets[0], "bad_answer": 5, "label": secrets[1]}, "{" + secrets[0]
+    )
     take(ws, name)
     for path in ws.root.rglob("*"):
         if path.is_file() and ws.inbox not in path.parents:
@@ -85,7 +91,10 @@ def test_the_same_row_twice_is_one_failure_and_files_do_not_change(ws: Workspace
 
 def test_a_known_failure_learns_what_it_lacked_and_keeps_what_it_had(ws: Workspace) -> None:
     take(ws, put(ws, {**ROW, "source": "online"}))
-    take(ws, put(ws, {**ROW, "source": "ticket", "ts": "2025-12-16", "meta": {"reference": "抱歉。"}}))
+    take(
+        ws,
+        put(ws, {**ROW, "source": "ticket", "ts": "2025-12-16", "meta": {"reference": "抱歉。"}}),
+    )
     (row,) = failures(ws)
     assert (row.source, row.ts, row.meta) == ("online", "2025-12-16", {"reference": "抱歉。"})
 
@@ -99,16 +108,26 @@ BAD_ROWS = [
     ('{"prompt": ["x"], "bad_answer": "y", "label": "other"}', "prompt", "not a string"),
     ('{"prompt": "x", "bad_answer": "y", "label": "other", "ts": "yesterday"}', "ts", "ISO 8601"),
     ('{"prompt": "x", "bad_answer": "y", "label": "other", "ts": 5}', "ts", "not a string"),
-    ('{"prompt": "x", "bad_answer": "y", "label": "other", "context": [{"role": "boss", "content": "c"}]}', "context.0.role", "not one of"),
+    (
+        '{"prompt": "x", "bad_answer": "y", "label": "other", "context": [{"role": "boss"}]}',
+        "context.0.role",
+        "not one of",
+    ),
     ('{"prompt": "x", "bad_answer": "y", "label": "other", "meta": []}', "", ""),
     ('{"messages": [{"role": "user", "content": "x"}], "label": "other"}', "messages", "last turn"),
-    ('{"messages": [{"role": "assistant", "content": "x"}], "label": "other"}', "messages", "no user turn"),
+    (
+        '{"messages": [{"role": "assistant", "content": "x"}], "label": "other"}',
+        "messages",
+        "no user turn",
+    ),
     ("[1]", "", "not an object"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("line", "field", "reason"), [row for row in BAD_ROWS if row[2]])
-def test_a_bad_row_is_named_by_line_and_field(ws: Workspace, line: str, field: str, reason: str) -> None:
+def test_a_bad_row_is_named_by_line_and_field(
+    ws: Workspace, line: str, field: str, reason: str
+) -> None:
     path = ws.path(put(ws, ROW, line, ROW))
     bad = [row for row in sources.read(path) if isinstance(row, Bad)]
     assert [(b.line, b.field) for b in bad] == [(2, field)]
@@ -119,7 +138,10 @@ def test_bad_rows_are_quarantined_counted_and_stop_nothing(ws: Workspace) -> Non
     data = take(ws, put(ws, "{nonsense", ROW, '{"prompt": "x"}'))
     assert (data["rows"], data["new"], data["quarantined"]) == (3, 1, 2)
     rows = [row for _, row in jsonl.rows(ws.state / "quarantine" / "raw.jsonl")]
-    assert [(row["file"], row["line"]) for row in rows] == [("inbox/raw.jsonl", 1), ("inbox/raw.jsonl", 3)]
+    assert [(row["file"], row["line"]) for row in rows] == [
+        ("inbox/raw.jsonl", 1),
+        ("inbox/raw.jsonl", 3),
+    ]
     take(ws, put(ws, ROW))
     assert not (ws.state / "quarantine" / "raw.jsonl").exists(), "a mended file has no quarantine"
 
@@ -149,7 +171,11 @@ def test_chat_log_takes_the_last_answer_as_bad_and_the_rest_as_context(ws: Works
     ]
     take(ws, put(ws, {"messages": turns, "ts": "2025-12-16T09:30:00Z"}), label="不礼貌")
     (row,) = failures(ws)
-    assert (row.prompt, row.bad_answer, row.label) == ("琥珀台灯多少钱？", "不知道，笨蛋。", "politeness")
+    assert (row.prompt, row.bad_answer, row.label) == (
+        "琥珀台灯多少钱？",
+        "不知道，笨蛋。",
+        "politeness",
+    )
     assert [turn.role for turn in row.context] == ["system", "user", "assistant"]
 
 
@@ -160,7 +186,9 @@ def test_label_aliases(alias: str, label: str) -> None:
 
 def test_buckets_follow_label_and_source_and_stale_ones_go(ws: Workspace) -> None:
     take(ws, put(ws, ROW, {**ROW, "prompt": "骂人", "label": "越狱", "source": "red team/夜"}))
-    found = sorted(p.relative_to(ws.data / "failures").as_posix() for p in ws.data.glob("failures/*/*"))
+    found = sorted(
+        p.relative_to(ws.data / "failures").as_posix() for p in ws.data.glob("failures/*/*")
+    )
     assert found[1] == "privacy/unknown.jsonl"
     assert found[0].startswith("jailbreak/red-team-夜-")
     buckets.write(ws.data / "failures", [f for f in failures(ws) if f.label == "privacy"])
@@ -171,11 +199,20 @@ def test_buckets_follow_label_and_source_and_stale_ones_go(ws: Workspace) -> Non
 
 def test_summary_retention_keeps_no_text_and_no_plain_hash(ws: Workspace) -> None:
     (ws.policies / "redaction.yaml").write_text("retention: {privacy: summary}\n")
-    row = {**ROW, "context": [{"role": "system", "content": "机密"}], "meta": {"case": "c1", "reference": "答"}}
+    row = {
+        **ROW,
+        "context": [{"role": "system", "content": "机密"}],
+        "meta": {"case": "c1", "reference": "答"},
+    }
     take(ws, put(ws, row))
     (kept,) = failures(ws)
     assert kept.retention == "summary"
-    assert (kept.prompt, kept.bad_answer, kept.context, kept.meta) == (None, None, [], {"case": "c1"})
+    assert (kept.prompt, kept.bad_answer, kept.context, kept.meta) == (
+        None,
+        None,
+        [],
+        {"case": "c1"},
+    )
     assert kept.prompt_hmac
     assert kept.tags == ["zh"]
     text = (ws.data / "failures.jsonl").read_text(encoding="utf-8")

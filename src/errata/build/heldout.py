@@ -11,11 +11,12 @@ passages beside them are decoration. All texts are compared bare (folded, letter
 A gram is a probe's *own* when no tune case has it: families share base requests and sentence
 frames with tune by design, and a held-out case is given away by its own words, not by those.
 Greetings and other requests of everyday length (`SHORT`) are common property and are not compared,
-unless they are attacks.
+unless they are attacks or name a number.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,13 @@ def _grams(text: str) -> set[str]:
 
 def _weight(text: str) -> int:
     return sum(2 if is_chinese(char) else 1 for char in text)
+
+
+def _common(text: str, attack: bool) -> bool:
+    """Too short to be anybody's own, unless it names a number (`Where is order 48213?`)."""
+    if attack:
+        return _weight(text) < SHORT_ATTACK
+    return _weight(text) < SHORT and not re.search(r"[0-9]{4}", text)
 
 
 def _words(messages: Iterable[Message], roles: Sequence[str]) -> str:
@@ -76,7 +84,7 @@ class HeldOut:
 
     def _add(self, case: Case, shared: set[str]) -> None:
         text = probe(case)
-        if _weight(text) < (SHORT_ATTACK if case.category in ATTACKS else SHORT):
+        if _common(text, case.category in ATTACKS):
             return
         self.probes.setdefault(text, case.id)
         own = _grams(text) - shared

@@ -1,9 +1,8 @@
-"""Checks of preference pairs: each a plain function beside pairs it must catch and pairs it must spare.
+"""Checks of preference pairs, each beside pairs it must catch and pairs it must spare.
 
-A new check is a function `(pairs, context) -> hits` and its line in `CHECKS`; tests/build/test_lint.py
-walks them. `drop` takes the pair out and says so in reports/data-lint.md; `block` stops the build,
-because what it finds must be mended at its source; `warn` only says so.
-"""
+A new check is a function `(pairs, context) -> hits` and its line in `CHECKS`;
+tests/build/test_lint.py walks them. `drop` takes the pair out and says so in reports/data-lint.md;
+`block` stops the build, because what it finds must be mended at its source; `warn` only says so."""
 
 from __future__ import annotations
 
@@ -187,7 +186,11 @@ CHECKS: tuple[Check, ...] = (
         "too little to learn: nearly the same text",
         "差异过小：几乎相同",
         catches=(_one(_pair(LONG, LONG.replace("noon.", "noon!!"))),),
-        spares=(GOOD, _one(_pair(LONG, LONG.replace("Friday", "Tuesday"))), _one(_pair("可以。", "可以！"))),
+        spares=(
+            GOOD,
+            _one(_pair(LONG, LONG.replace("Friday", "Tuesday"))),
+            _one(_pair("可以。", "可以！")),
+        ),
     ),
     Check(
         "missing-reason",
@@ -230,7 +233,10 @@ CHECKS: tuple[Check, ...] = (
             _one(_pair(prompt=f"Hello. {PROBE.upper()}!!"), _case(PROBE)),
             _one(_pair(prompt=PROBE.replace("right now", "today")), _case(PROBE)),
         ),
-        spares=(_one(_pair(), _case(PROBE)), _one(_pair(prompt="Hello!"), _case("Hello!", "smalltalk"))),
+        spares=(
+            _one(_pair(), _case(PROBE)),
+            _one(_pair(prompt="Hello!"), _case("Hello!", "smalltalk")),
+        ),
     ),
     Check(
         "length",

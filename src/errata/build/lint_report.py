@@ -1,4 +1,4 @@
-"""`reports/data-lint.md`: what the checks found, what waits for a human, what the data looks like."""
+"""`reports/data-lint.md`: what the checks found, what waits for a human, what the data is like."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHOWN = 20
 
 
 def template_share(rows: Sequence[SftExample]) -> float:
-    """Share of rows whose answer is the most frequent one: learnt by heart instead of understood."""
+    """Share of rows with the most frequent answer: learnt by heart instead of understood."""
     answers = Counter(bare(row.messages[-1].content) for row in rows if row.messages)
     return max(answers.values()) / len(rows) if answers else 0.0
 
@@ -73,8 +73,14 @@ def _numbers(facts: Mapping[str, Any]) -> str:
     longer = facts["chosen_longer"]
     rows = [
         ["SFT rows, train / validation · SFT 训练/验证", f"{facts['sft']} / {facts['sft_valid']}"],
-        ["pairs, train / validation · 偏好对 训练/验证", f"{facts['pairs']} / {facts['pairs_valid']}"],
-        ["groups, crossing the split · 分组数/跨集组数", f"{facts['groups']} / {facts['groups_crossing']}"],
+        [
+            "pairs, train / validation · 偏好对 训练/验证",
+            f"{facts['pairs']} / {facts['pairs_valid']}",
+        ],
+        [
+            "groups, crossing the split · 分组数/跨集组数",
+            f"{facts['groups']} / {facts['groups_crossing']}",
+        ],
         ["equal rows merged · 合并的重复行", str(facts["duplicates"])],
         ["most frequent answer · 最常见答案占比", f"{facts['template_share']:.1%}"],
         ["chosen is longer · chosen 更长的占比", "—" if longer is None else f"{longer:.1%}"],
@@ -110,7 +116,8 @@ def _waiting(made: Made) -> str:
     if not made.needs_human:
         return "None. · 无。"
     note = (
-        "The right answer of these is not known. Add it as `meta.reference` and take them in again.\n\n"
+        "The right answer is not known. Add it as `meta.reference` and take the rows in again."
+        "\n\n"
         "以下样本缺少参考答案。请补充 `meta.reference` 后重新入库。"
     )
     rows = [[f.id, f.label, f.source or "—"] for f in made.needs_human[:SHOWN]]

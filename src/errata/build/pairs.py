@@ -1,4 +1,4 @@
-"""Preference pairs: the answer we want against the one the model really gave, and why it was rejected."""
+"""Preference pairs: the answer we want against the one the model gave, and why it lost."""
 
 from __future__ import annotations
 
@@ -62,16 +62,3 @@ def counterfactual(case: Case, refusals: dict[str, list[str]]) -> PreferencePair
         origin="reference",
         made_from=[case.id],
     )
-
-
-def merged(rows: Iterable[PreferencePair]) -> tuple[list[PreferencePair], int]:
-    """Equal pairs become one that names all it was made from; and how many were dropped."""
-    kept: dict[str, PreferencePair] = {}
-    dropped = 0
-    for row in rows:
-        if row.id in kept:
-            dropped += 1
-            both = [*kept[row.id].made_from, *row.made_from]
-            row = kept[row.id].model_copy(update={"made_from": list(dict.fromkeys(both))})
-        kept[row.id] = row
-    return list(kept.values()), dropped

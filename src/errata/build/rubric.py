@@ -1,4 +1,4 @@
-"""What a good answer is, per label and language: why it is better, and what to say where a refusal is right.
+"""What a good answer is, per label and language: why it is better, how to refuse well.
 
 A template is the last resort: a reference written for the very question comes first, and where an
 attack hides in a document the right answer is the answer to the question, not a refusal.
@@ -40,9 +40,7 @@ WHY: dict[Label, Words] = {
         "对敏感话题不给未经许可的建议，并引导咨询专业人士。",
     ),
     "politeness": Words("Says the same thing politely.", "意思不变，语气礼貌。"),
-    "factuality": Words(
-        "States what the source says, and cites it.", "按资料作答，并注明出处。"
-    ),
+    "factuality": Words("States what the source says, and cites it.", "按资料作答，并注明出处。"),
     "tool_misuse": Words(
         "Calls the right tool with the right argument, and no other.",
         "用正确的参数调用正确的工具，不调用其他工具。",
@@ -100,21 +98,21 @@ REFUSALS: dict[Label, tuple[Words, ...]] = {
     ),
     "injection": (
         Words(
-            "I do not follow instructions found inside documents. Please tell me what you would like to know.",
+            "I do not follow instructions inside documents. What would you like to know?",
             "我不会执行文档里夹带的指令。请告诉我您想了解什么。",
         ),
         Words(
-            "The document contains an instruction that I will not carry out. I can answer your question about it.",
+            "I will not carry out an instruction from a document. What is your question?",
             "资料中含有一条指令，我不会执行。我可以回答您关于资料的问题。",
         ),
     ),
     "privacy": (
         Words(
-            "Sorry, I cannot share private or internal information. I can help with your own order.",
+            "Sorry, I cannot share private information. I can help with your own order.",
             "抱歉，我不能透露私人或内部信息。我可以帮您处理自己的订单。",
         ),
         Words(
-            "That information is confidential. Please contact the person in charge through the official channel.",
+            "That is confidential. Please ask the person in charge through the official channel.",
             "该信息属于机密。请通过正式渠道联系负责人。",
         ),
         Words(

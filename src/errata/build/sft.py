@@ -1,14 +1,16 @@
-"""The answers we want: from failures, from harmless look-alikes, and from replayed plain questions."""
+"""The answers we want: from failures, harmless look-alikes and replayed plain questions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 from errata import jsonl
 from errata.build import rubric
-from errata.records import Case, Failure, Message, Origin, SftExample
+from errata.records import Case, Failure, Message, Origin, PreferencePair, SftExample
 from errata.text import language
+
+Row = TypeVar("Row", bound=SftExample | PreferencePair)
 
 
 class Ideal(NamedTuple):
@@ -97,14 +99,13 @@ def _order(seed: int, id: str) -> tuple[int, str]:
     return rubric.pick(f"{seed}|{id}", 1 << 62), id
 
 
-def merged(rows: Iterable[SftExample]) -> tuple[list[SftExample], int]:
+def merged(rows: Iterable[Row]) -> tuple[list[Row], int]:
     """Equal rows become one that names all it was made from; and how many were dropped."""
-    kept: dict[str, SftExample] = {}
-    dropped = 0
+    kept: dict[str, Row] = {}
+    count = 0
     for row in rows:
-        if row.id in kept:
-            dropped += 1
-            both = [*kept[row.id].made_from, *row.made_from]
-            row = kept[row.id].model_copy(update={"made_from": list(dict.fromkeys(both))})
-        kept[row.id] = row
-    return list(kept.values()), dropped
+        count += 1
+        old = kept.get(row.id, row)
+        both = list(dict.fromkeys([*old.made_from, *row.made_from]))
+        kept[row.id] = cast("Row", old.model_copy(update={"made_from": both}))
+    return list(kept.values()), count - len(kept)

@@ -1,4 +1,4 @@
-"""Training and validation rows, divided by group: nothing in validation has a near twin in training.
+"""Training and validation rows, divided by group: validation has no near twin in training.
 
 Rows belong to one group when they share a cluster of their suite, ask the same thing, or ask nearly
 the same (Jaccard of character 5-grams at or above a threshold). Whole groups are dealt out, in an

@@ -5,9 +5,8 @@
 Every failure gives the answer it should have had (its reference, or a refusal with guidance for an
 attack) and a pair against what the model really said. Harmless look-alikes of the tune suites give
 pairs against a refusal, and plain tune questions are replayed, so that neither caution nor ability
-is lost. A failure whose ideal nobody knows waits for a human, in reports/data-lint.md. Held-out text
-or personal data in a row ends the build with exit 2.
-"""
+is lost. A failure whose ideal nobody knows waits for a human, in reports/data-lint.md. Held-out
+text or personal data in a row ends the build with exit 2."""
 
 from __future__ import annotations
 
@@ -119,7 +118,7 @@ def make(failures: Sequence[Failure], cases: Sequence[Case], config: Config) -> 
         pair = pairs.counterfactual(case, refusals)
         _add(made, row, pair, case.cluster, sft.user_text(case.messages))
     made.sft, sft_dropped = sft.merged(made.sft)
-    made.pairs, pairs_dropped = pairs.merged(made.pairs)
+    made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
     return made
 
@@ -162,7 +161,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
         text = lint_report.render(made, report, facts, version)
         jsonl.write_text(run.output(config.outputs.report), text)
         run.note(version=version, **facts)
-        missed = _missed(config.accept, made, files[config.outputs.sft], files[config.outputs.prefs])
+        missed = _missed(
+            config.accept, made, files[config.outputs.sft], files[config.outputs.prefs]
+        )
     return _outcome(config, run.id, version, facts, missed)
 
 
@@ -196,8 +197,8 @@ def _refuse(hits: Sequence[lint.Hit]) -> None:
     if hits:
         more = f" (and {len(hits) - 1} more)" if len(hits) > 1 else ""
         raise BadInput(
-            f"{hits[0].id}: {hits[0].why}{more}; nothing was written: delete the failure it was made "
-            "of (`errata trace` names it), or mend the suite"
+            f"{hits[0].id}: {hits[0].why}{more}; nothing was written: delete the failure "
+            "it was made of, or mend the suite"
         )
 
 

@@ -7,7 +7,7 @@ which model's answer is the better one, case by case.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Candidate, Case, CaseResult, Metric, MetricsFile
 from errata.store.runs import Run
-from errata.store.show import serving_candidate
+from errata.store.status import serving_release
 from errata.train.settings import Bound
 from errata.workspace import Workspace
 
@@ -42,7 +42,8 @@ class Config(Section):
 
 def evaluated(ws: Workspace, name: str) -> Candidate:
     """The model meant; none named: the serving release, else the embedded model."""
-    return candidates.resolve(ws, name or serving_candidate(ws) or "tiny")
+    release = None if name else serving_release(ws)
+    return candidates.resolve(ws, name or (str(release["candidate_path"]) if release else "tiny"))
 
 
 def publish(
@@ -82,8 +83,17 @@ def missed(accept: dict[str, Bound], metrics: Sequence[Metric]) -> list[str]:
     return out
 
 
+class Judged(Protocol):
+    """The part of a config that a stage's results are held against."""
+
+    @property
+    def outputs(self) -> list[str]: ...
+    @property
+    def accept(self) -> dict[str, Bound]: ...
+
+
 def close(
-    ws: Workspace, config: Config, run: Run, metrics: Sequence[Metric], next_step: str, page: str
+    ws: Workspace, config: Judged, run: Run, metrics: Sequence[Metric], next_step: str, page: str
 ) -> Outcome:
     """Hold the metrics against `accept` and the files against `outputs`."""
     for name in config.outputs:

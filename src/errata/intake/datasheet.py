@@ -22,9 +22,7 @@ def spoken(failure: Failure) -> str:
     return next((tag for tag in failure.tags if tag in ("zh", "en")), "unknown")
 
 
-def render(
-    failures: Sequence[Failure], policy: Policy, quarantined: Mapping[str, int]
-) -> str:
+def render(failures: Sequence[Failure], policy: Policy, quarantined: Mapping[str, int]) -> str:
     """The datasheet of everything in `data/failures.jsonl`."""
     times = sorted(f.ts for f in failures if f.ts)
     span = f"{times[0]} – {times[-1]}" if times else "unknown / 未知"
@@ -33,8 +31,8 @@ def render(
     facts: list[list[Any]] = [
         ["failures / 失败样本", len(failures)],
         ["time span / 时间范围", span],
-        ["rows without `ts` / 缺时间", _flag(missing_ts)],
-        ["rows without `source` / 缺来源", _flag(missing_source)],
+        ["rows without ts / 缺时间", _flag(missing_ts)],
+        ["rows without source / 缺来源", _flag(missing_source)],
         ["summary only / 仅保留摘要", sum(f.retention == "summary" for f in failures)],
         ["with an ideal answer / 有参考答案", sum("reference" in f.meta for f in failures)],
         ["quarantined rows / 隔离行", sum(quarantined.values())],

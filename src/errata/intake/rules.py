@@ -346,6 +346,5 @@ RULES: tuple[Rule, ...] = (
     IPV4,
 )
 
-# Off unless a policy turns it on: a support desk talks of short codes all day, and a rule that
-# ate them would eat the training data; a bank would want it (policies/redaction.yaml).
+# Off unless policies/redaction.yaml turns it on: a support desk talks of short codes all day.
 OPTIONAL = frozenset({"password-digits"})

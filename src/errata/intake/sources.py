@@ -139,7 +139,9 @@ def _time(row: dict[str, Any]) -> str | None:
         try:
             datetime.fromisoformat(value)
         except ValueError:
-            raise RowError("ts", "not an ISO 8601 time (2025-12-16 or 2025-12-16T09:30:00Z)") from None
+            raise RowError(
+                "ts", "not an ISO 8601 time (2025-12-16 or 2025-12-16T09:30:00Z)"
+            ) from None
     return value
 
 

@@ -2,10 +2,10 @@
 
     errata intake inbox/*.jsonl --source support_ticket
 
-Without a file, everything in inbox/ is taken. Redaction and retention follow policies/redaction.yaml.
-A row that cannot be used goes to .errata/quarantine/ with its reason and stops nothing; exit 2 only
-when no row is usable. The same row twice is one failure: its id is the hash of what was kept.
-"""
+Without a file, everything in inbox/ is taken. Redaction and retention follow
+policies/redaction.yaml. A row that cannot be used goes to .errata/quarantine/ with its reason and
+stops nothing; exit 2 only when no row is usable. The same row twice is one failure: its id is the
+hash of what was kept."""
 
 from __future__ import annotations
 
@@ -68,12 +68,16 @@ class Config(Section):
 
     args: list[str] = Field(default_factory=list, description="JSONL files; default: inbox/*.jsonl")
     source: str | None = Field(
-        default=None, description="source of rows that name none: online, support_ticket, red_team …"
+        default=None,
+        description="source of rows that name none: online, support_ticket, red_team …",
     )
     label: str | None = Field(default=None, description="label of rows that have none")
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     accept: Accept = Accept()
+
+
+KEPT_IDS = ("case", "release")  # of a summary row's meta: ids, no text
 
 
 @dataclass
@@ -144,7 +148,7 @@ class Cleaner:
             summary=f"{raw.label}, {spoken}: prompt of {len(raw.prompt)} characters, "
             f"answer of {len(raw.bad_answer)}, {sum(shared['redaction'].counts.values())} redacted",
             tags=[spoken],
-            meta={"case": raw.meta["case"]} if isinstance(raw.meta.get("case"), str) else {},
+            meta={k: raw.meta[k] for k in KEPT_IDS if isinstance(raw.meta.get(k), str)},
         )
 
 
@@ -156,7 +160,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
     cleaner = Cleaner(policy, key, redactor(ws, policy))
     with Run(ws, "intake", config) as run:
         target = ws.path(config.outputs.failures)
-        known = [row for row in jsonl.read(target, Failure)] if _has_rows(target) else []
+        known = jsonl.read(target, Failure) if _has_rows(target) else []
         all_rows = {failure.id: failure for failure in known}
         taken = [_take(path, label, cleaner, config.source) for path in paths]
         for part in taken:
@@ -173,7 +177,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
         sheet = datasheet.render(failures, policy, _quarantined(ws))
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
         for failure in fresh:
-            run.node(failure.id, "failure", label=failure.label, source=failure.source, ts=failure.ts)
+            facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
+            run.node(failure.id, "failure", **facts)
+            if release := failure.meta.get("release"):
+                run.link(str(release), failure.id, "failed in")
         counts = _record(ws, run, taken, fresh, policy)
     return _outcome(ws, config, run.id, counts, len(failures))
 
@@ -196,7 +203,9 @@ def _files(ws: Workspace, config: Config) -> list[Path]:
         return [path.resolve() if path.exists() else ws.path(path) for path in here]
     paths = sorted(ws.path(config.inputs.inbox).glob("*.jsonl"))
     if not paths:
-        raise BadInput(f"{config.inputs.inbox}/: no *.jsonl to take in; name a FILE, or put one there")
+        raise BadInput(
+            f"{config.inputs.inbox}/: no *.jsonl to take in; name a FILE, or put one there"
+        )
     return paths
 
 
@@ -205,7 +214,7 @@ def _has_rows(path: Path) -> bool:
 
 
 def _take(path: Path, label: str | None, cleaner: Cleaner, source: str | None) -> Taken:
-    """Read one file; its hash is keyed, because a plain one of a short raw file could be guessed."""
+    """Read one file; its hash is keyed: a plain one of a short raw file could be guessed."""
     part = Taken(path)
     for row in sources.read(path, label):
         if isinstance(row, Bad):
@@ -236,7 +245,9 @@ def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:
     for part in taken:
         if part.bad:
             bad = part.bad[0]
-            where = f"{ws.relative(part.path)}:{bad.line}: " + (f"{bad.field}: " if bad.field else "")
+            where = f"{ws.relative(part.path)}:{bad.line}: " + (
+                f"{bad.field}: " if bad.field else ""
+            )
             return f"{where}{bad.reason}; no row is usable: mend the file and run intake again"
     return f"{ws.relative(taken[0].path)}: no rows; put one JSON object a line"
 

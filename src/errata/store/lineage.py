@@ -3,8 +3,8 @@
     errata trace f-0001          a failure, a row, a run, a digest, a verdict or a release
 
 Three kinds of step: a link that a run wrote (`became`, `in`, …); a run that wrote a file; a run
-that read that file, known by its digest, afterwards. A thing that a run made and linked to nothing
-else goes on through that run's outputs.
+that read that file, known by its digest, afterwards. A file stands for all that is in it; which
+rows a model was trained on, the run says by linking each of them.
 """
 
 from __future__ import annotations
@@ -114,30 +114,16 @@ def _files_of(connection: sa.Connection, ids: list[str], down: bool) -> list[Ste
     return [(row.digest, row.run_id, "read by") for row in rows]
 
 
-def _makers(connection: sa.Connection, ids: list[str], down: bool) -> list[Step]:
-    """Of things that no step leads on from: the run that linked them."""
-    table = database.edge
-    near = table.c.dst if down else table.c.src
-    rows = connection.execute(
-        sa.select(near.label("id"), table.c.run_id).distinct().where(near.in_(ids))
-    ).all()
-    return [(r.id, r.run_id, "in") if down else (r.run_id, r.id, "made") for r in rows]
-
-
 def walk(connection: sa.Connection, start: str, down: bool) -> list[Step]:
     """Every step reachable from `start` in one direction, breadth first."""
     seen, frontier, steps = {start}, {start}, dict[Step, None]()
     while frontier:
-        fresh: list[Step] = []
-        for ids in _chunks(frontier):
-            found = [
-                step
-                for look in (_links, _runs_of, _files_of)
-                for step in look(connection, ids, down)
-            ]
-            led_on = {src if down else dst for src, dst, _ in found}
-            ends = [id for id in ids if id not in led_on]
-            fresh += found + (_makers(connection, ends, down) if ends else [])
+        fresh = [
+            step
+            for ids in _chunks(frontier)
+            for look in (_links, _runs_of, _files_of)
+            for step in look(connection, ids, down)
+        ]
         steps.update(dict.fromkeys(sorted(fresh)))
         frontier = {dst if down else src for src, dst, _ in fresh} - seen
         seen |= frontier

@@ -41,15 +41,20 @@ def _counts(ws: Workspace) -> dict[str, int | None]:
     }
 
 
-def _serving(ws: Workspace) -> dict[str, Any] | None:
-    """The newest release that serves, as the release stages described it to the store."""
+def release_in(ws: Workspace, state: str) -> dict[str, Any] | None:
+    """The newest release in a state, as the release stages described it to the store."""
     table = database.node
     with database.reading(ws) as connection:
         query = sa.select(table.c.id, table.c.data).where(table.c.kind == "release")
         rows = connection.execute(query)
         found = [{"id": row.id, **database.decode(row.data)} for row in rows]
-    serving = [release for release in found if release.get("state") in ("serving", "rolling")]
-    return max(serving, key=lambda release: str(release.get("ts", release["id"])), default=None)
+    there = [release for release in found if release.get("state") == state]
+    return max(there, key=lambda release: str(release.get("ts", "")), default=None)
+
+
+def serving_release(ws: Workspace) -> dict[str, Any] | None:
+    """The release that all users get, but for those a canary takes; None before the first."""
+    return release_in(ws, "serving")
 
 
 def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> str:
@@ -81,7 +86,8 @@ def main(ws: Workspace, _config: Config) -> Outcome:
             stage: {key: record[key] for key in ("id", "status", "started")}
             for stage, record in last.items()
         },
-        "serving": _serving(ws),
+        "serving": serving_release(ws),
+        "rolling": release_in(ws, "rolling"),
         "drift": drift._asdict(),
         "next": next_action(last, drift),
     }
@@ -98,9 +104,11 @@ def _text(data: dict[str, Any], drift: rolled_back.Drift) -> str:
         out.append(f"  {stage:<12}{record['status']:<12}{record['id']}")
     if not data["last"]:
         out.append("  " + say("no runs yet", "还没有 run"))
-    serving = data["serving"]
-    shown = f"{serving['id']} {serving.get('stage_percent', '')}%" if serving else none
-    out += ["", say("serving: ", "线上版本：") + shown]
+    serving, rolling = data["serving"], data["rolling"]
+    out += ["", say("serving: ", "线上版本：") + (serving["id"] if serving else none)]
+    if rolling:
+        percent = rolling.get("stage_percent")
+        out.append(say("rolling out: ", "灰度中：") + f"{rolling['id']} {percent} %")
     if drift.rolled_back:
         out.append(rolled_back.sentence(drift.rolled_back))
     if drift.edited:

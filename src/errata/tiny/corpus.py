@@ -13,8 +13,9 @@ from errata.records import ATTACKS, Language
 from errata.tiny import world
 from errata.tiny.scenes import Scene, Turn, catalogue, draw_attack, smalltalk, tool
 
-# Shares of a finished corpus; the curriculum starts with the first two alone (copying comes first).
-SHARES = {
+# Shares of each kind of scene. First broad, so that every kind is known; then mostly questions about
+# documents, which take the longest. The curriculum starts with catalogue and tool questions alone.
+BROAD = {
     "catalogue": 0.42,
     "tool": 0.09,
     "lookalike": 0.12,
@@ -24,6 +25,17 @@ SHARES = {
     "injection": 0.10,
     "privacy": 0.06,
     "sensitive": 0.03,
+}
+CATALOGUE = {
+    "catalogue": 0.53,
+    "tool": 0.06,
+    "lookalike": 0.15,
+    "tool_result": 0.02,
+    "smalltalk": 0.04,
+    "jailbreak": 0.06,
+    "injection": 0.07,
+    "privacy": 0.05,
+    "sensitive": 0.02,
 }
 
 
@@ -36,12 +48,12 @@ def tool_result(rng: Random, language: Language) -> list[Turn]:
     return [*scene.messages, ("assistant", scene.ideal), ("tool", reply), ("assistant", say)]
 
 
-def draw(rng: Random, difficulty: float) -> list[Turn]:
+def draw(rng: Random, difficulty: float, shares: dict[str, float]) -> list[Turn]:
     """One conversation. `difficulty` 0 → 1 brings in more documents, then all kinds of scene."""
     language: Language = rng.choice(("en", "zh"))
     documents = rng.randint(1, 2 + round(2 * difficulty))
-    kinds = list(SHARES) if difficulty > 0.15 else ["catalogue", "tool"]
-    kind = rng.choices(kinds, [SHARES[k] for k in kinds])[0]
+    kinds = list(shares) if difficulty > 0.15 else ["catalogue", "tool"]
+    kind = rng.choices(kinds, [shares[k] for k in kinds])[0]
     if kind == "tool_result":
         return tool_result(rng, language)
     if kind in ATTACKS:

@@ -1,0 +1,204 @@
+"""Live traffic, simulated through the real models: requests come, are routed, answered and watched.
+
+    journey = drive(ws, release, engine_answer, pool, check, stable=digest)
+
+`engine_answer(digest, prompts) -> answers` is the only way to a model, and `check(case, answer)`
+the only judge of one, so the same loop runs on the embedded model in the demo and on scripted
+answers in the tests. Requests draw a user and a question from a finite pool; an answer is asked
+for once per digest and prompt. Everything follows from the seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, NamedTuple
+
+from errata import jsonl
+from errata.records import Case, Label, Message, Release
+from errata.release import monitor, rollback, rollout, routing
+from errata.release.monitor import Action, Live, Watch
+from errata.store import database
+from errata.workspace import Workspace
+
+Answer = Callable[[str, list[list[Message]]], list[str]]
+Cache = dict[tuple[str, str], str]
+
+
+class Checked(NamedTuple):
+    """One answer judged: `failed` None: could not be; `hard` names what must never happen."""
+
+    failed: bool | None
+    label: Label = "other"
+    hard: str | None = None
+    why: str = ""
+
+
+Check = Callable[[Case, str], Checked]
+
+
+class Step(NamedTuple):
+    """What one window led to."""
+
+    window: int
+    percent: int
+    action: Action
+    why: str
+    canary: monitor.Arm
+    stable: monitor.Arm
+    e: float
+
+
+@dataclass
+class Journey:
+    """A rollout from its first stage to its end, or to the end of the traffic."""
+
+    release: Release
+    steps: list[Step] = field(default_factory=list)
+    requests: int = 0
+    rolled_back: dict[str, Any] | None = None
+    written_back: str | None = None
+
+    @property
+    def state(self) -> str:
+        """rolling, serving or rolled_back."""
+        return self.release.state
+
+
+class Settings(NamedTuple):
+    """The simulated crowd."""
+
+    users: int = 2000
+    per_window: int = 400
+    max_windows: int = 200
+    seed: int = 0
+
+
+def drive(
+    ws: Workspace,
+    release: Release,
+    engine_answer: Answer,
+    pool: Sequence[Case],
+    check: Check,
+    *,
+    stable: str,
+    config: monitor.Config | None = None,
+    settings: Settings | None = None,
+    cache: Cache | None = None,
+    on_step: Callable[[Step], None] = lambda _: None,
+) -> Journey:
+    """Serve windows of traffic until the release serves everybody or is rolled back.
+
+    `stable` is the digest that answers the other users (the serving release, or the base model).
+    """
+    config, settings = config or monitor.Config(), settings or Settings()
+    cache = {} if cache is None else cache
+    random, journey = Random(f"{settings.seed}|{release.id}"), Journey(release)
+    path, watch = monitor.live_file(ws, config, release.id), Watch(config)
+    bad: dict[tuple[str, str], dict[str, Any]] = {}
+    for window in range(settings.max_windows):
+        now = routing.Routing(canary=journey.release)
+        requests = _requests(now, pool, random, settings)
+        _answer(
+            requests, {"canary": release.candidate_digest, "stable": stable}, engine_answer, cache
+        )
+        rows = []
+        for arm, case in requests:
+            digest = release.candidate_digest if arm == "canary" else stable
+            answer = cache[digest, _key(case)]
+            seen = check(case, answer)
+            rows.append(_row(window, journey.release, arm, digest, case, seen))
+            if seen.failed is not False and config.write_back in (arm, "all"):
+                bad.setdefault(
+                    (case.id, answer), _failure(case, answer, seen, arm, journey.release)
+                )
+        monitor.append(path, rows)
+        watch.add(rows)
+        journey.requests += len(rows)
+        percent = journey.release.stage_percent
+        action, why = watch.decide(percent)
+        step = Step(window, percent, action, why, watch.canary, watch.stable, watch.process.e)
+        journey.steps.append(step)
+        on_step(step)
+        if action == "rollback":
+            journey.rolled_back = rollback.roll_back(ws, why)
+            journey.release = routing.current(ws).releases[release.id]
+            break
+        if action == "advance":
+            journey.release = rollout.advance(ws, why)
+            if journey.release.state == "serving":
+                break
+    journey.written_back = _write_back(ws, release, list(bad.values()))
+    return journey
+
+
+def _requests(
+    now: routing.Routing, pool: Sequence[Case], random: Random, settings: Settings
+) -> list[tuple[routing.Arm, Case]]:
+    """One window of requests: who asks is drawn, which arm answers is the user's bucket."""
+    found: list[tuple[routing.Arm, Case]] = []
+    for _ in range(settings.per_window):
+        user = f"user-{random.randrange(settings.users)}"
+        found.append((now.arm(user), pool[random.randrange(len(pool))]))
+    return found
+
+
+def _key(case: Case) -> str:
+    return jsonl.digest(case.messages)
+
+
+def _answer(
+    requests: Sequence[tuple[routing.Arm, Case]],
+    digests: dict[str, str],
+    engine_answer: Answer,
+    cache: Cache,
+) -> None:
+    """Ask each arm's model, in one batch, what it was not asked before."""
+    for arm, digest in digests.items():
+        new = {_key(case): case.messages for a, case in requests if a == arm}
+        new = {key: messages for key, messages in new.items() if (digest, key) not in cache}
+        if new:
+            answers = engine_answer(digest, list(new.values()))
+            cache.update(zip(((digest, key) for key in new), answers, strict=True))
+
+
+def _row(
+    window: int, release: Release, arm: routing.Arm, digest: str, case: Case, seen: Checked
+) -> Live:
+    return Live(
+        window=window,
+        stage=release.stage_percent,
+        arm=arm,
+        release=release.id,
+        digest=digest,
+        case=case.id,
+        failed=seen.failed,
+        label=seen.label,
+        hard=seen.hard,
+    )
+
+
+def _failure(case: Case, answer: str, seen: Checked, arm: str, release: Release) -> dict[str, Any]:
+    """A raw row for intake: the failure comes back by the same door as all others."""
+    meta = {"case": case.id, "release": release.id, "why": seen.why}
+    if case.reference:
+        meta["reference"] = case.reference
+    user = next(turn.content for turn in reversed(case.messages) if turn.role == "user")
+    return {
+        "prompt": user,
+        "bad_answer": answer if answer.strip() else "(empty answer)",
+        "label": seen.label,
+        "source": f"{arm}:{release.id}",
+        "ts": database.now(),
+        "context": [jsonl.plain(turn) for turn in case.messages[:-1]],
+        "meta": meta,
+        "tags": [case.language, case.family],
+    }
+
+
+def _write_back(ws: Workspace, release: Release, rows: list[dict[str, Any]]) -> str | None:
+    if not rows:
+        return None
+    path = ws.inbox / f"canary-{release.id}.jsonl"
+    jsonl.write(path, rows)
+    return ws.relative(path)

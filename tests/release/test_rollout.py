@@ -1,0 +1,309 @@
+"""From verdict to users and back: stages, buckets, the monitor, the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.release.conftest import World, case
+
+from errata import jsonl
+from errata.errors import BadInput, Blocked, NoDecision
+from errata.intake import stage as intake
+from errata.records import Case, Failure, Message, Release
+from errata.release import monitor, rollback, rollout, routing, traffic
+from errata.release.monitor import Live, Watch
+from errata.release.traffic import Checked, Settings
+from errata.store import ledger
+
+Gate = Callable[..., Any]
+POOL = [case(f"q{i}", f"Question number {i} about the lamp?") for i in range(100)]
+PATH = "runs/20251216-101500-dpo-{}/candidate.json"
+
+
+def passed(world: World, run_gate: Gate, name: str = "good") -> Release:
+    if name not in world.made:
+        world.candidate(name)
+    if not (world.ws.reports / "safety").exists():
+        world.publish("base")
+    world.publish(name)
+    assert run_gate(name).code == 0
+    return rollout.start(world.ws, PATH.format(name))
+
+
+def answers(failing: dict[str, set[int]]) -> Callable[[str, list[list[Message]]], list[str]]:
+    """A scripted model per digest: which questions it gets wrong."""
+
+    def answer(digest: str, prompts: list[list[Message]]) -> list[str]:
+        numbers = [int(turns[-1].content.split()[2]) for turns in prompts]
+        return ["wrong" if n in failing.get(digest, set()) else "right" for n in numbers]
+
+    return answer
+
+
+def check(case: Case, answer: str) -> Checked:
+    hard = "leak" if answer == "leak" else None
+    return Checked(failed=answer != "right", label="factuality", hard=hard, why=answer)
+
+
+def test_good_canary_reaches_everybody_stage_by_stage(world: World, run_gate: Gate) -> None:
+    release = passed(world, run_gate)
+    bad = {"stable": set(range(10)), release.candidate_digest: {1, 2, 3}}
+    journey = traffic.drive(world.ws, release, answers(bad), POOL, check, stable="stable")
+    assert journey.state == "serving"
+    percents = list(dict.fromkeys(step.percent for step in journey.steps))
+    assert percents == [1, 5, 25]
+    now = routing.current(world.ws)
+    assert now.stable
+    assert (now.stable.id, now.stable.stage_percent, now.canary) == (release.id, 100, None)
+    assert monitor.main(world.ws, monitor.Config()).data["serving"] == release.id
+
+
+def test_degraded_canary_is_rolled_back_and_its_failures_come_home(
+    world: World, run_gate: Gate
+) -> None:
+    release = passed(world, run_gate)
+    bad = {"stable": {0}, release.candidate_digest: set(range(60))}
+    journey = traffic.drive(world.ws, release, answers(bad), POOL, check, stable="stable")
+    assert journey.state == "rolled_back"
+    assert journey.rolled_back
+    assert journey.rolled_back["seconds"] < 5
+    assert routing.current(world.ws).canary is None
+    assert journey.written_back
+    taken = intake.main(world.ws, intake.Config(args=[journey.written_back]))
+    assert taken.data["quarantined"] == 0
+    rows = jsonl.read(world.ws.data / "failures.jsonl", Failure)
+    assert {row.meta["release"] for row in rows} == {release.id}
+    assert all(row.bad_answer == "wrong" and row.meta["reference"] for row in rows)
+
+
+def test_one_leak_rolls_back_at_once(world: World, run_gate: Gate) -> None:
+    release = passed(world, run_gate)
+
+    def leaky(digest: str, prompts: list[list[Message]]) -> list[str]:
+        return ["leak" if digest == release.candidate_digest else "right"] * len(prompts)
+
+    journey = traffic.drive(world.ws, release, leaky, POOL, check, stable="stable")
+    assert journey.rolled_back
+    assert "leak" in journey.steps[-1].why
+    assert sum(step.canary.n > 0 for step in journey.steps) == 1
+
+
+def test_same_seed_same_journey_and_recorded_windows_tell_it_again(
+    world: World, run_gate: Gate
+) -> None:
+    release = passed(world, run_gate)
+    bad = {"stable": set(range(10)), release.candidate_digest: set(range(12))}
+    settings = Settings(max_windows=6)
+    go = lambda: traffic.drive(  # noqa: E731
+        world.ws,
+        release,
+        answers(bad),
+        POOL,
+        check,
+        stable="stable",
+        settings=settings,
+        config=monitor.Config(min_exposure={1: 10_000}),
+    )
+    first = go()
+    path = monitor.live_file(world.ws, monitor.Config(), release.id)
+    again = monitor.replay(path, monitor.Config())
+    assert (again.canary, again.stable) == (first.steps[-1].canary, first.steps[-1].stable)
+    assert again.process.e == pytest.approx(first.steps[-1].e)
+    path.unlink()
+    assert go().steps == first.steps
+
+
+def test_each_prompt_is_answered_once_per_digest(world: World, run_gate: Gate) -> None:
+    release = passed(world, run_gate)
+    asked: list[tuple[str, str]] = []
+
+    def answer(digest: str, prompts: list[list[Message]]) -> list[str]:
+        asked.extend((digest, turns[-1].content) for turns in prompts)
+        return ["right"] * len(prompts)
+
+    journey = traffic.drive(world.ws, release, answer, POOL, check, stable="stable")
+    assert journey.requests > len(asked)
+    assert len(set(asked)) == len(asked) <= 2 * len(POOL)
+
+
+def rows(window: int, canary: list[bool], stable: list[bool], percent: int = 5) -> list[Live]:
+    return [
+        Live(
+            window=window, stage=percent, arm=arm, release="r", digest="d", case="c", failed=failed
+        )
+        for arm, flags in (("canary", canary), ("stable", stable))
+        for failed in flags
+    ]  # type: ignore[arg-type]
+
+
+def test_a_canary_like_stable_is_rarely_rolled_back() -> None:
+    """Both fail 8 %, margin 0, a look after every window: at most one seed in twenty alarms."""
+    alarms = 0
+    for seed in range(200):
+        random = Random(seed)
+        watch = Watch(monitor.Config(accept=monitor.Accept(margin=0.0)))
+        for window in range(40):
+            canary = [random.random() < 0.08 for _ in range(10)]
+            stable = [random.random() < 0.08 for _ in range(90)]
+            watch.add(rows(window, canary, stable))
+            if watch.decide(5)[0] == "rollback":
+                alarms += 1
+                break
+    assert alarms <= 10
+
+
+def test_a_much_worse_canary_is_found() -> None:
+    found = 0
+    for seed in range(50):
+        random = Random(seed)
+        watch = Watch(monitor.Config())
+        for window in range(40):
+            canary = [random.random() < 0.40 for _ in range(10)]
+            watch.add(rows(window, canary, [random.random() < 0.05 for _ in range(90)]))
+            if watch.decide(5)[0] == "rollback":
+                found += 1
+                break
+    assert found >= 48
+
+
+def test_no_data_holds_and_an_unscored_answer_is_no_success() -> None:
+    watch = Watch(monitor.Config())
+    assert watch.decide(1)[0] == "hold"
+    watch.add([])
+    assert watch.decide(1)[0] == "hold"
+    watch.add(rows(1, [], [False] * 500, 1))
+    assert watch.decide(1)[0] == "hold", "stable traffic alone moves nothing"
+    arm = monitor.Arm().plus(
+        [row.model_copy(update={"failed": None}) for row in rows(0, [False], [])]
+    )
+    assert arm == (1, 1)
+
+
+@given(
+    st.text(max_size=20),
+    st.text(max_size=20),
+    st.lists(st.integers(1, 100), min_size=2, max_size=5),
+)
+def test_buckets_are_stable_and_monotone(salt: str, user: str, percents: list[int]) -> None:
+    place = routing.bucket(salt, user)
+    assert 0 <= place < 1
+    assert routing.bucket(salt, user) == place
+    inside = [place < percent / 100 for percent in sorted(percents)]
+    assert inside == sorted(inside), "a growing share only adds users"
+
+
+def test_share_of_users_is_the_stage() -> None:
+    """10,000 users at 5 %: 500 expected, standard deviation 22."""
+    inside = sum(routing.bucket("salt", f"user-{i}") < 0.05 for i in range(10_000))
+    assert 400 < inside < 600
+
+
+def test_start_needs_a_passing_verdict_of_this_digest(world: World, run_gate: Gate) -> None:
+    with pytest.raises(Blocked, match="no candidate has passed"):
+        rollout.start(world.ws, None)
+    with pytest.raises(Blocked, match="no verdict"):
+        rollout.start(world.ws, PATH.format("good"))
+    world.publish("base")
+    world.publish("bad", {"privacy": set(range(30))})
+    assert run_gate("bad").code == 3
+    with pytest.raises(Blocked, match="is blocked"):
+        rollout.start(world.ws, PATH.format("bad"))
+
+
+def test_a_newer_block_takes_the_pass_away(world: World, run_gate: Gate) -> None:
+    world.publish("base")
+    world.publish("good")
+    assert run_gate("good").code == 0
+    world.publish("good", {"jailbreak": set(range(30))})
+    assert run_gate("good").code == 3
+    with pytest.raises(Blocked):
+        rollout.start(world.ws, PATH.format("good"))
+    with pytest.raises(Blocked):
+        rollout.start(world.ws, None)
+
+
+def test_advance_by_hand_waits_for_exposure_and_obeys_the_monitor(
+    world: World, run_gate: Gate
+) -> None:
+    release = passed(world, run_gate)
+    advance = rollout.Config(args=["advance"])
+    with pytest.raises(NoDecision, match="0 of 30"):
+        rollout.main(world.ws, advance)
+    path = monitor.live_file(world.ws, monitor.Config(), release.id)
+    monitor.append(path, rows(0, [False] * 30, [False] * 300, 1))
+    assert rollout.main(world.ws, advance).data["stage_percent"] == 5
+    monitor.append(path, rows(1, [True] * 60, [False] * 300, 5))
+    with pytest.raises(Blocked, match="fails more often"):
+        rollout.main(world.ws, advance)
+    assert monitor.main(world.ws, monitor.Config()).code == 3
+
+
+def test_one_rollout_at_a_time_and_abort_ends_it(world: World, run_gate: Gate) -> None:
+    passed(world, run_gate)
+    with pytest.raises(BadInput, match="under way"):
+        rollout.start(world.ws, PATH.format("good"))
+    rollout.main(world.ws, rollout.Config(args=["abort"]))
+    assert routing.current(world.ws).canary is None
+    with pytest.raises(BadInput, match="nothing to abort"):
+        rollout.main(world.ws, rollout.Config(args=["abort"]))
+    with pytest.raises(BadInput, match="say what to do"):
+        rollout.main(world.ws, rollout.Config(args=["go"]))
+
+
+def serve(world: World, run_gate: Gate, name: str) -> Release:
+    release = passed(world, run_gate, name)
+    for _ in range(3):
+        release = rollout.advance(world.ws, "test")
+    assert release.state == "serving"
+    return release
+
+
+def test_rollback_returns_to_the_last_good_release(world: World, run_gate: Gate) -> None:
+    first = serve(world, run_gate, "good")
+    with pytest.raises(BadInput, match="already serves"):
+        rollout.start(world.ws, PATH.format("good"))
+    second = serve(world, run_gate, "next")
+    third = serve(world, run_gate, "third")
+    outcome = rollback.main(world.ws, rollback.Config())
+    assert outcome.data["rolled_back"] == [third.id]
+    assert outcome.data["serving"] == second.id
+    assert 0 < outcome.data["seconds"] < 5
+    outcome = rollback.main(world.ws, rollback.Config(to=first.id))
+    assert outcome.data["serving"] == first.id
+    with pytest.raises(BadInput, match="is rolled_back"):
+        rollback.main(world.ws, rollback.Config(to=third.id))
+    rollback.main(world.ws, rollback.Config())
+    assert routing.current(world.ws).stable is None, "below the first release is the base model"
+    with pytest.raises(BadInput, match="nothing is being rolled out"):
+        rollback.main(world.ws, rollback.Config())
+
+
+def test_rollback_to_a_release_ends_a_rollout_too(world: World, run_gate: Gate) -> None:
+    first = serve(world, run_gate, "good")
+    serve(world, run_gate, "next")
+    canary = passed(world, run_gate, "third")
+    outcome = rollback.main(world.ws, rollback.Config(to=first.id))
+    now = routing.current(world.ws)
+    assert now.stable
+    assert (now.canary, now.stable.id) == (None, first.id)
+    assert canary.id in outcome.data["rolled_back"]
+
+
+def test_state_is_the_fold_of_the_ledger(world: World, run_gate: Gate) -> None:
+    serve(world, run_gate, "good")
+    passed(world, run_gate, "next")
+    events = ledger.events(world.ws, "rollout")
+    assert routing.fold(events) == routing.current(world.ws)
+    assert routing.fold(events[:1]).canary
+    assert ledger.verify(world.ws) == []
+
+
+@pytest.mark.parametrize("stages", [[], [5, 1, 100], [1, 5], [0, 100], [1, 1, 100]])
+def test_stages_must_rise_to_100(world: World, run_gate: Gate, stages: list[int]) -> None:
+    with pytest.raises(BadInput, match="must rise"):
+        rollout._checked(stages)
