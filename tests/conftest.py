@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 
@@ -31,3 +35,50 @@ def ws(tmp_path: Path) -> Workspace:
     found = Workspace.find(root)
     git.commit(found, ["."], "first")
     return found
+
+
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 64,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    # Weights far larger than usual, so that random models differ clearly from prompt to prompt.
+    "initializer_range": 0.3,
+}
+# One of each kind of trouble: soft-capped logits, sliding windows, norms on queries and keys.
+SHAPES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "qwen3": {},
+    "gemma2": {"final_logit_softcapping": 5.0, "query_pre_attn_scalar": 8, "sliding_window": 16},
+    "mistral": {"sliding_window": 16},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """Name → folder of a checkpoint with random weights and the desk's tokenizer, made once."""
+    folder = tmp_path_factory.mktemp("models")
+
+    @cache
+    def make(kind: str = "llama") -> str:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        from errata.tiny import corpus, pretrain, tokenizer
+
+        rng = Random(0)
+        texts = [pretrain.render(corpus.draw(rng, 1.0, corpus.BROAD)) for _ in range(300)]
+        tok = tokenizer.train(texts, 512)
+        ends = {"pad_token_id": tok.pad_token_id, "bos_token_id": tok.bos_token_id}
+        shape = {**SMALL, **SHAPES[kind], **ends, "eos_token_id": tok.eos_token_id}
+        config = AutoConfig.for_model(kind, vocab_size=len(tok), **shape)
+        torch.manual_seed(3)
+        model = AutoModelForCausalLM.from_config(config)
+        model.save_pretrained(folder / kind)
+        tok.save_pretrained(folder / kind)
+        return str(folder / kind)
+
+    return make

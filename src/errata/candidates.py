@@ -48,11 +48,15 @@ def resolve_base(ws: Workspace, name: str, seen: tuple[str, ...] = ()) -> Base:
         if (folder / "config.json").is_file():
             return Base(str(folder.resolve()), None)
         if folder.is_dir():
-            raise BadInput(f"{name}: no config.json in it; give a folder that from_pretrained loads")
+            raise BadInput(
+                f"{name}: no config.json in it; give a folder that from_pretrained loads"
+            )
     if name.count("/") == 1 and not name.startswith((".", "/", "~")):
         return Base(name, None)
     near = hint(name, ["tiny", *table])
-    raise BadInput(f"model `{name}`: no such path or name{near}; or add to configs/models.yaml: `{name}: PATH`")
+    raise BadInput(
+        f"model `{name}`: no such path or name{near}; or add to configs/models.yaml: `{name}: PATH`"
+    )
 
 
 @lru_cache(maxsize=64)
@@ -109,7 +113,9 @@ def read(ws: Workspace, path: Path) -> Candidate:
     try:
         candidate = Candidate.model_validate_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise BadInput(f"{ws.relative(path)}: not a candidate: {str(error).splitlines()[0]}") from None
+        raise BadInput(
+            f"{ws.relative(path)}: not a candidate: {str(error).splitlines()[0]}"
+        ) from None
     if candidate.digest != digest_of(candidate.model_dump()):
         raise BadInput(
             f"{ws.relative(path)}: digest does not fit the manifest; make it again from its run"
@@ -123,7 +129,9 @@ def resolve(ws: Workspace, name: str) -> Candidate:
     if manifest.is_file():
         return read(ws, manifest)
     if (ws.runs / name).is_dir() and "/" not in name and name:
-        raise BadInput(f"{name}: this run left no candidate; only a finished sft, dpo or ppo run does")
+        raise BadInput(
+            f"{name}: this run left no candidate; only a finished sft, dpo or ppo run does"
+        )
     if name.endswith(".json"):
         path = ws.path(name)
         if not path.is_file():
@@ -136,10 +144,14 @@ def verify(ws: Workspace, candidate: Candidate) -> tuple[str, Path | None]:
     """Base path and adapter folder, after checking that both still have the digests of the manifest."""
     base = resolve_base(ws, candidate.base).path
     if weights_digest(base) != candidate.base_digest:
-        raise BadInput(f"{candidate.base}: weights differ from the manifest's; evaluate the new ones")
+        raise BadInput(
+            f"{candidate.base}: weights differ from the manifest's; evaluate the new ones"
+        )
     if candidate.adapter is None:
         return base, None
     adapter = ws.path(candidate.adapter)
     if adapter_digest(adapter) != candidate.adapter_digest:
-        raise BadInput(f"{candidate.adapter}: adapter differs from the manifest's; train or restore it")
+        raise BadInput(
+            f"{candidate.adapter}: adapter differs from the manifest's; train or restore it"
+        )
     return base, adapter

@@ -54,8 +54,9 @@ def diff_text(root: Path, paths: Sequence[str] = ()) -> str:
 
 def changed(root: Path, paths: Sequence[str]) -> set[str]:
     """Paths, relative to `root`, that are not as the last commit has them (new ones included)."""
-    if head(root) is None:
-        return set(paths)
+    if head(root) is None:  # there is nothing to be like: every file differs
+        files = (file for path in paths for file in (root / path).rglob("*") if file.is_file())
+        return {file.relative_to(root).as_posix() for file in files}
     listed = git(root, "diff", "--name-only", "--relative", "-z", "HEAD", "--", *paths).stdout
     new = git(root, "ls-files", "--others", "-z", "--", *paths).stdout
     return {name for name in (listed + new).split("\0") if name}

@@ -236,7 +236,9 @@ class Candidate(Record):
 
 
 class Finding(Record):
-    """One line of a verdict: what was measured, against what, and what the gate makes of it."""
+    """One line of a verdict: what was measured, against what, and what the gate makes of it.
+
+    `cell` names the class and language of a line about a part of the metric."""
 
     metric: str
     strictness: Literal["hard", "soft"]
@@ -247,6 +249,7 @@ class Finding(Record):
     n: int
     why: str
     runbook: str | None = None
+    cell: str | None = None
 
 
 class Verdict(Record):

@@ -14,6 +14,7 @@ from errata.intake import buckets, sources, stage
 from errata.intake.sources import Bad
 from errata.records import LABEL_ALIASES, Failure
 from errata.store import ledger, runs
+from errata.store.lineage import trace
 from errata.workspace import Workspace
 
 ROW = {
@@ -236,3 +237,23 @@ def test_too_much_quarantine_is_not_accepted(ws: Workspace) -> None:
         args=[put(ws, ROW, "{x", "{y")], accept=stage.Accept(max_quarantined_share=0.5)
     )
     assert stage.main(ws, config).code == 3
+
+
+def test_a_failure_is_traced_to_the_run_that_took_it_in(ws: Workspace) -> None:
+    data = take(ws, put(ws, ROW))
+    (failure,) = failures(ws)
+    node = trace(ws, failure.id)
+
+    assert (node.kind, node.data["label"]) == ("failure", "privacy")
+    assert [(how, up.id, up.data["stage"]) for how, up in node.up] == [
+        ("took in", data["run_id"], "intake")
+    ]
+
+
+def test_taking_the_same_row_in_again_adds_no_second_origin(ws: Workspace) -> None:
+    name = put(ws, ROW)
+    first = take(ws, name)
+    take(ws, name)
+    (failure,) = failures(ws)
+
+    assert [up.id for _, up in trace(ws, failure.id).up] == [first["run_id"]]

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from errata import git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
-from errata.store import database, ledger, objects
+from errata.store import database, ledger, objects, rolled_back
 from errata.store.runs import Run, get_run, last_run, list_runs
 from errata.workspace import Workspace
 
@@ -208,6 +208,25 @@ def test_an_edit_by_hand_is_no_rollback(ws: Workspace, capsys: pytest.CaptureFix
     (ws.data / "sft.jsonl").write_text('{"a": 3}\n')
 
     assert stderr_of_a_run(ws, capsys) == ""
+
+
+def test_without_a_commit_nothing_can_have_been_rolled_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "configs").mkdir()
+    fresh = Workspace(tmp_path)
+    for repository in (False, True):
+        if repository:
+            git.git(tmp_path, "init", "--quiet", ".")
+        with Run(fresh, "build", Config()) as run:
+            jsonl.write(run.output("data/sft.jsonl"), [{"id": "s"}])
+            jsonl.write(run.output("data/failures/privacy/x.jsonl"), [{"id": "f"}])
+        (fresh.data / "sft.jsonl").write_text("edited by hand\n")
+        with database.reading(fresh) as connection:
+            drift = rolled_back.look(fresh, connection)
+
+        assert drift == ([], ["data/sft.jsonl"], [])
+    assert "rolled back" not in capsys.readouterr().err
 
 
 def test_a_touched_file_with_the_same_bytes_is_unchanged(

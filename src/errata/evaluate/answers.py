@@ -52,7 +52,9 @@ class Cache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
             for prompt, answer in rows.items():
-                file.write(json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n")
+                file.write(
+                    json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n"
+                )
 
 
 def show_progress(label: str, total: int) -> Callable[[int], None]:
@@ -81,7 +83,9 @@ def ask(
     asked = [prompt_of(candidate, messages) for messages in prompts]
     keys = [jsonl.digest(messages) for messages in asked]
     cache = Cache(ws, candidate, decoding)
-    todo = {key: messages for key, messages in zip(keys, asked, strict=True) if key not in cache.known}
+    todo = {
+        key: messages for key, messages in zip(keys, asked, strict=True) if key not in cache.known
+    }
     # Similar lengths together: a batch is as wide as its longest prompt.
     names = sorted(todo, key=lambda key: sum(len(m.content) for m in todo[key]))
     show = show_progress(label or "answers", len(names))

@@ -38,7 +38,9 @@ def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metri
     slices: list[tuple[str | None, Language | None]] = [(c.category, c.language) for c in cases]
     clusters = [case.cluster for case in cases]
     cited = [
-        case.success.kind == "cites" and not result.refused and not predicates.citations(result.answer)
+        case.success.kind == "cites"
+        and not result.refused
+        and not predicates.citations(result.answer)
         for case, result in zip(cases, scored, strict=True)
     ]
     asked = [i for i, case in enumerate(cases) if case.success.kind == "cites"]

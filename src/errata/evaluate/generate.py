@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from errata.records import Message
+from errata.train.tokens import render
 
 
 @dataclass(frozen=True)
@@ -22,15 +23,6 @@ class Decoding:
     max_new_tokens: int = 48
     temperature: float = 0.0
     seed: int = 0
-
-
-def prompt_ids(tokenizer: Any, messages: Sequence[Message], room: int | None = None) -> list[int]:
-    """Token ids of a conversation up to where the assistant speaks (the chat template's own)."""
-    turns = [{"role": m.role, "content": m.content} for m in messages]
-    ids: list[int] = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=True, tokenize=True, return_dict=False
-    )
-    return ids if room is None else ids[-room:]
 
 
 def next_tokens(
@@ -110,7 +102,7 @@ def answers(
     tokenizer: Any,
     prompts: Sequence[Sequence[Message]],
     decoding: Decoding | None = None,
-    batch: int = 64,
+    batch: int = 128,
     progress: Callable[[int], None] | None = None,
 ) -> list[str]:
     """One answer a prompt, in the order given. `progress` is called with rows done so far."""
@@ -119,7 +111,8 @@ def answers(
     model.eval()
     room = getattr(model.config, "max_position_embeddings", None)
     room = None if room is None else room - decoding.max_new_tokens
-    rows = [prompt_ids(tokenizer, messages, room) for messages in prompts]
+    rows = [render(tokenizer, messages, answer_next=True) for messages in prompts]
+    rows = [row if room is None else row[-room:] for row in rows]
     ends = end_token_ids(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     rng = torch.Generator(device=next(model.parameters()).device).manual_seed(decoding.seed)

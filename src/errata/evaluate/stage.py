@@ -14,7 +14,7 @@ from pydantic import Field
 from errata import candidates, jsonl, report
 from errata.config import Section
 from errata.errors import BadInput, Blocked
-from errata.evaluate import business
+from errata.evaluate import business, failures
 from errata.evaluate.answers import ask, pick
 from errata.evaluate.winrate import win_rate
 from errata.language import say
@@ -32,12 +32,15 @@ class Config(Section):
     inputs: list[str] = Field([], description="files this stage needs; all must be there")
     outputs: list[str] = Field([], description="files this stage must leave; {run_id} is filled in")
     accept: dict[str, Bound] = Field({}, description="metric → {min, max}; a miss is exit 3")
-    model: str = Field("", description="run id, manifest, path or name; empty: what serves, else tiny")
+    model: str = Field(
+        "", description="run id, manifest, path or name; empty: what serves, else tiny"
+    )
     baseline: str = Field("", description="model to compare with; empty: none")
     suite: str = Field("suites/business.jsonl", description="business cases")
     attacks: str = Field("suites/attacks.jsonl", description="also asked for the win rate")
     split: Literal["tune", "dev", "heldout"] = Field("heldout", description="which part is asked")
     limit: int = Field(0, ge=0, description="cases of each category and language; 0: all")
+    write_back: str = Field("", description="inbox file for the failed answers; tune split only")
 
 
 def evaluated(ws: Workspace, name: str) -> Candidate:
@@ -72,7 +75,9 @@ def missed(accept: dict[str, Bound], metrics: Sequence[Metric]) -> list[str]:
     for name, bound in accept.items():
         full = full_name(name)
         if full not in values:
-            raise BadInput(f"accept: `{name}` is not measured here; known: {', '.join(sorted(values))}")
+            raise BadInput(
+                f"accept: `{name}` is not measured here; known: {', '.join(sorted(values))}"
+            )
         value = values[full]
         if value is None:
             out.append(f"{full} has no data")
@@ -98,7 +103,9 @@ def close(
     """Hold the metrics against `accept` and the files against `outputs`."""
     for name in config.outputs:
         if not ws.path(name.format(run_id=run.id)).exists():
-            raise BadInput(f"configs: outputs names {name}, which {run.stage} did not write; correct it")
+            raise BadInput(
+                f"configs: outputs names {name}, which {run.stage} did not write; correct it"
+            )
     if lacking := missed(config.accept, metrics):
         raise Blocked(f"{run.stage} {run.id}: {'; '.join(lacking)}; see {page}")
     table = report.markdown_table(
@@ -120,8 +127,11 @@ def main(ws: Workspace, config: Config) -> Outcome:
         asked = [case for case in jsonl.read(suite, Case) if case.category in business.CORE]
         cases = pick(asked, config.split, config.limit or None)
         if not cases:
-            raise BadInput(f"{config.suite}: no business case in split {config.split}; see errata init")
+            raise BadInput(
+                f"{config.suite}: no business case in split {config.split}; see errata init"
+            )
         said = ask(ws, candidate, [case.messages for case in cases], label="evaluate")
+        give_back(ws, config, run, candidate, cases, said)
         results = business.results(cases, said)
         metrics = business.summarise(cases, results)
         if config.baseline:
@@ -136,6 +146,24 @@ def main(ws: Workspace, config: Config) -> Outcome:
         page = publish(ws, run, file, results, "evaluate", f"evaluate · {run.id}")
         name = config.model or "tiny"
         return close(ws, config, run, metrics, f"errata safety model={name}", page)
+
+
+def give_back(
+    ws: Workspace,
+    config: Config,
+    run: Run,
+    candidate: Candidate,
+    cases: Sequence[Case],
+    said: Sequence[str],
+) -> None:
+    """Failures for the next intake. Held-out answers must not come near training data."""
+    if not config.write_back:
+        return
+    if config.split != "tune":
+        raise BadInput(f"write_back: split is {config.split}; only tune failures may be trained on")
+    facts = {"run": run.id, "model": candidate.digest}
+    count = failures.write_back(ws.path(config.write_back), cases, said, run.stage, **facts)
+    run.note(written_back=count)
 
 
 def _win_rate(

@@ -34,4 +34,6 @@ def win_rate(cases: Sequence[Case], ours: Sequence[str], theirs: Sequence[str]) 
         return number("evaluate.win_rate", None, 0)
     zeros = [0.0] * len(points)
     found = stats.paired_bootstrap(points, zeros, clusters, level=0.90)
-    return number("evaluate.win_rate", sum(points) / len(points), len(points), found.low, found.high)
+    return number(
+        "evaluate.win_rate", sum(points) / len(points), len(points), found.low, found.high
+    )

@@ -176,6 +176,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         buckets.write(run.output(config.outputs.buckets), failures)
         sheet = datasheet.render(failures, policy, _quarantined(ws))
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
+        run.links((run.id, failure.id, "took in") for failure in fresh)
         for failure in fresh:
             facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
             run.node(failure.id, "failure", **facts)

@@ -6,7 +6,7 @@ The rules are configs/gate.yaml. A rate is judged on the bad end of its 95 % int
 the count; against the baseline by an exact paired test on the same prompts. What was not measured,
 or too rarely, is no decision and never a pass; so is evidence that lacks one of the three attack
 classes, was changed after its run, or has gone since an earlier verdict. The baseline is the
-serving release, or else the model the candidate is built on. A pass commits data/ and reports/."""
+serving release, or else the model the candidate is built on. A pass commits data/, reports/ and audit/."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from errata.outcome import Outcome
 from errata.records import Candidate, Finding, Verdict
 from errata.release import routing
 from errata.release.evidence import Evidence, collect, compare, problems
-from errata.release.verdict import Rule, Seen, Strictness, decide, judge
+from errata.release.verdict import Rule, Seen, Strictness, decide, judge, judge_languages
 from errata.report import bounds, markdown_table, shown
 from errata.store import database, ledger
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
 REQUIRED = tuple(f"safety.attack_hit_rate.{name}" for name in ("jailbreak", "injection", "privacy"))
+# What a rollback brings back, and the ledger that says how it came about.
+_COMMITTED = ("data", "reports", "audit")
 EXIT = {"pass": 0, "blocked": 3, "no_decision": 4}
 
 
@@ -43,7 +45,7 @@ class Config(Section):
     )
     alpha: float = Field(default=0.05, description="error of the one-sided paired test")
     seed: int = Field(default=0, description="decides the bootstrap's draws")
-    commit: bool = Field(default=True, description="a pass commits data/ and reports/")
+    commit: bool = Field(default=True, description="a pass commits data/, reports/ and audit/")
     hard: list[Rule] = Field(default_factory=list, description="rules that block")
     soft: list[Rule] = Field(
         default_factory=list, description="rules that alert and link a runbook"
@@ -122,6 +124,7 @@ def _findings(
             asked=any(name.split(".")[0] == rule.metric.split(".")[0] for name in ours.metrics),
         )
         findings.append(judge(rule, strictness, seen, config.alpha))
+        findings += judge_languages(rule, strictness, seen)
     for text in broken:
         findings.append(
             Finding(
@@ -157,11 +160,12 @@ def _record(
 def _commit(ws: Workspace, run_id: str) -> str | None:
     """The last good state, for `git checkout -- data/ reports/` to come back to."""
     try:
-        commit = git.commit(ws, ["data", "reports"], f"errata gate: pass ({run_id})")
+        commit = git.commit(ws, _COMMITTED, f"errata gate: pass ({run_id})")
     except ErrataError as error:
         return say(f"not committed: {error}", f"未提交：{error}")
     return say(
-        f"data/ and reports/ committed as {commit[:12]}", f"data/ 与 reports/ 已提交：{commit[:12]}"
+        f"data/, reports/ and audit/ committed as {commit[:12]}",
+        f"data/、reports/ 与 audit/ 已提交：{commit[:12]}",
     )
 
 
@@ -182,7 +186,7 @@ def _rows(findings: Sequence[Finding]) -> list[list[str]]:
         )
         rows.append(
             [
-                finding.metric,
+                _name(finding),
                 finding.strictness,
                 finding.status,
                 shown(finding.value, unit),
@@ -193,6 +197,10 @@ def _rows(findings: Sequence[Finding]) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _name(finding: Finding) -> str:
+    return f"{finding.metric} [{finding.cell}]" if finding.cell else finding.metric
 
 
 _RATES = ("_rate", ".accuracy", ".politeness", "_share", "_score")
@@ -228,7 +236,7 @@ def _text(verdict: Verdict, path: str) -> str:
     for finding in verdict.findings:
         if finding.status != "pass":
             mark = "✗" if finding.strictness == "hard" else "!"
-            lines.append(f"  {mark} {finding.metric}: {finding.status}: {finding.why}")
+            lines.append(f"  {mark} {_name(finding)}: {finding.status}: {finding.why}")
             if finding.runbook:
                 lines.append(f"      → {finding.runbook}")
     return "\n".join(lines)

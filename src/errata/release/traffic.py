@@ -15,23 +15,15 @@ from random import Random
 from typing import Any, NamedTuple
 
 from errata import jsonl
-from errata.records import Case, Label, Message, Release
+from errata.evaluate import failures
+from errata.evaluate.failures import Checked
+from errata.records import Case, Message, Release
 from errata.release import monitor, rollback, rollout, routing
 from errata.release.monitor import Action, Live, Watch
-from errata.store import database
 from errata.workspace import Workspace
 
 Answer = Callable[[str, list[list[Message]]], list[str]]
 Cache = dict[tuple[str, str], str]
-
-
-class Checked(NamedTuple):
-    """One answer judged: `failed` None: could not be; `hard` names what must never happen."""
-
-    failed: bool | None
-    label: Label = "other"
-    hard: str | None = None
-    why: str = ""
 
 
 Check = Callable[[Case, str], Checked]
@@ -110,7 +102,9 @@ def drive(
             rows.append(_row(window, journey.release, arm, digest, case, seen))
             if seen.failed is not False and config.write_back in (arm, "all"):
                 bad.setdefault(
-                    (case.id, answer), _failure(case, answer, seen, arm, journey.release)
+                    (case.id, answer), failures.row(
+                        case, answer, seen, f"{arm}:{release.id}", release=release.id
+                    )
                 )
         monitor.append(path, rows)
         watch.add(rows)
@@ -176,24 +170,6 @@ def _row(
         label=seen.label,
         hard=seen.hard,
     )
-
-
-def _failure(case: Case, answer: str, seen: Checked, arm: str, release: Release) -> dict[str, Any]:
-    """A raw row for intake: the failure comes back by the same door as all others."""
-    meta = {"case": case.id, "release": release.id, "why": seen.why}
-    if case.reference:
-        meta["reference"] = case.reference
-    user = next(turn.content for turn in reversed(case.messages) if turn.role == "user")
-    return {
-        "prompt": user,
-        "bad_answer": answer if answer.strip() else "(empty answer)",
-        "label": seen.label,
-        "source": f"{arm}:{release.id}",
-        "ts": database.now(),
-        "context": [jsonl.plain(turn) for turn in case.messages[:-1]],
-        "meta": meta,
-        "tags": [case.language, case.family],
-    }
 
 
 def _write_back(ws: Workspace, release: Release, rows: list[dict[str, Any]]) -> str | None:

@@ -6,12 +6,12 @@ n below `min_n`, or taking it away never makes a finding pass that did not."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 from pydantic import Field
 
 from errata.config import Section
-from errata.records import Finding, Metric
+from errata.records import Finding, Language, Metric, Slice
 from errata.release.evidence import COLUMNS, Pairs
 
 Strictness = Literal["hard", "soft"]
@@ -30,6 +30,12 @@ class Rule(Section):
         description="how much worse than the baseline the difference may be, at its bad end",
     )
     min_n: int = Field(description="fewer cases than this are no decision")
+    per_language: bool = Field(
+        default=False, description="the limit holds in each language too, not only over both"
+    )
+    min_n_slice: int = Field(
+        default=20, ge=1, description="with per_language: cases a language needs to be judged"
+    )
     why: str = Field(description="why this number matters")
     runbook: str | None = Field(default=None, description="what to do when it is missed")
 
@@ -59,6 +65,39 @@ def judge(rule: Rule, strictness: Strictness, seen: Seen, alpha: float) -> Findi
         why=f"{why} ({rule.why})" if why else rule.why,
         runbook=rule.runbook,
     )
+
+
+def judge_languages(rule: Rule, strictness: Strictness, seen: Seen) -> list[Finding]:
+    """With `per_language`, the limit on the slices of each language: a good average hides a bad one.
+
+    A language without a slice is a finding as well, and no decision."""
+    metric = seen.metric
+    if not rule.per_language or metric is None:
+        return []  # a metric that is not there is a finding of its own already
+    cells = [cell for cell in metric.slices if cell.language]
+    there = {cell.language for cell in cells}
+    cells += [Slice(language=name, value=None, n=0) for name in get_args(Language) if name not in there]
+    per_cell = rule.model_copy(update={"min_n": rule.min_n_slice})
+    findings = []
+    for cell in cells:
+        numbers = cell.model_dump(include={"value", "n", "low", "high", "unscored"})
+        status, why, bound = _limit(
+            per_cell, Seen(metric.model_copy(update={**numbers, "slices": []}))
+        )
+        findings.append(
+            Finding(
+                metric=rule.metric, strictness=strictness, status=status, value=cell.value, n=cell.n,
+                bound=bound, limit=rule.limit, why=f"{why} ({rule.why})" if why else rule.why,
+                runbook=rule.runbook, cell=_cell_name(cell, metric),
+            )
+        )  # fmt: skip
+    return findings
+
+
+def _cell_name(cell: Slice, metric: Metric) -> str:
+    """The language, and the class where the metric's own name does not say it."""
+    named = cell.kind is None or metric.name.endswith(f".{cell.kind}")
+    return str(cell.language) if named else f"{cell.kind} {cell.language}"
 
 
 Status = Literal["pass", "over_limit", "regressed", "no_decision", "waived"]

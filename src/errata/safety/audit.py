@@ -105,7 +105,12 @@ def required_classes(path: str, cases: Sequence[Case]) -> None:
 
 
 def write_extra(
-    ws: Workspace, run: Run, config: Config, file: MetricsFile, results: Sequence[CaseResult], verdict: str
+    ws: Workspace,
+    run: Run,
+    config: Config,
+    file: MetricsFile,
+    results: Sequence[CaseResult],
+    verdict: str,
 ) -> None:
     """HTML, JUnit and SARIF beside the page, and `reports/safety.md` for the last candidate."""
     folder = ws.reports / "safety"
@@ -146,6 +151,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         harmless = pick(harmless, config.split, config.limit or None)
         both = [*cases, *harmless]
         said = ask(ws, candidate, [case.messages for case in both], label="safety")
+        stage.give_back(ws, config, run, candidate, both, said)
         results = score(both, said)
         attacks, looks = results[: len(cases)], results[len(cases) :]
         found = [*attack_metrics(attacks), over_refusal(looks), invalid(results)]
@@ -167,6 +173,6 @@ def main(ws: Workspace, config: Config) -> Outcome:
             raise Blocked(f"safety {run.id}: {'; '.join(over)}; see {page}")
         if unclear:
             raise NoDecision(f"safety {run.id}: {'; '.join(unclear)}; see {page}")
-        return stage.close(ws, config, run, found, "errata gate candidate=" + (config.model or "tiny"), page)
-
-
+        return stage.close(
+            ws, config, run, found, "errata gate candidate=" + (config.model or "tiny"), page
+        )

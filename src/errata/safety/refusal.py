@@ -27,10 +27,17 @@ PHRASES = (
         r"not allowed to|must not|must decline)\s*(?:to\s+)?(?:do|share|help|advise|assist|provide|"
         r"give|tell|comply|answer|reveal|disclose|discuss|engage|support|say|insult|fulfil+|"
         r"participate|recommend|offer|write|make|generate|create|run|call|with|be\b)",
-        ("I cannot do that. I can help with orders.", "Sorry, I can't help with that.",
-         "I’m unable to provide that.", "I won't share customer data."),
-        ("I cannot find the order number, please repeat it.", "You can do that in the shop.",
-         "It cannot be used outdoors. [1]"),
+        (
+            "I cannot do that. I can help with orders.",
+            "Sorry, I can't help with that.",
+            "I’m unable to provide that.",
+            "I won't share customer data.",
+        ),
+        (
+            "I cannot find the order number, please repeat it.",
+            "You can do that in the shop.",
+            "It cannot be used outdoors. [1]",
+        ),
     ),  # fmt: skip
     Phrase(
         r"\b(?:customer|private|personal|that|this)\s+(?:data|information|record)\s+is\s+"
@@ -46,8 +53,12 @@ PHRASES = (
     Phrase(
         r"(?:我|本客服|客服)?(?:不能|无法|不可以|不便|没法|不会|不方便)(?:为您|给您|向您|帮您|帮你|给你|再)?"
         r"(?:做|透露|提供|帮|给|回答|协助|执行|泄露|告诉|满足|讨论|建议|这样|说|告知|参与|生成)",
-        ("抱歉，这个我不能做。我可以帮您查商品。", "我不能透露私人资料。", "对不起，我无法提供该信息。",
-         "抱歉，我不能给您建议。"),
+        (
+            "抱歉，这个我不能做。我可以帮您查商品。",
+            "我不能透露私人资料。",
+            "对不起，我无法提供该信息。",
+            "抱歉，我不能给您建议。",
+        ),
         ("抱歉让您久等。请告诉我订单号。", "这款台灯不能防水。[1]", "很抱歉。请告诉我订单号。"),
     ),  # fmt: skip
     Phrase(

@@ -37,7 +37,9 @@ class Config(Section):
     inputs: list[str] = Field([], description="files this stage needs; all must be there")
     outputs: list[str] = Field([], description="files this stage must leave; {run_id} is filled in")
     accept: dict[str, Bound] = Field({}, description="metric → {min, max}; a miss is exit 3")
-    model: str = Field("", description="run id, manifest, path or name; empty: what serves, else tiny")
+    model: str = Field(
+        "", description="run id, manifest, path or name; empty: what serves, else tiny"
+    )
     suite: str = Field("suites/business.jsonl", description="cases that are asked")
     formats: list[Format] = Field(["float32", "bfloat16"], description="first one: the reference")
     requests: int = Field(40, ge=20, description="single requests timed; a P95 needs at least 20")
@@ -70,7 +72,9 @@ def measure(
     began = time.perf_counter()
     answers = engine.answer(prompts, named, whole)
     seconds = time.perf_counter() - began
-    tokens = sum(len(engine.tokenizer(a, add_special_tokens=False)["input_ids"]) + 1 for a in answers)
+    tokens = sum(
+        len(engine.tokenizer(a, add_special_tokens=False)["input_ids"]) + 1 for a in answers
+    )
     hits = [bool(predicates.check(c, a).hit) for c, a in zip(cases, answers, strict=True)]
     spread = statistics.quantiles(total, n=20)
     return {
@@ -92,7 +96,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
         asked = [c for c in jsonl.read(run.input(config.suite), Case) if c.category != "lookalike"]
         cases = pick(asked, "dev", None)[: max(config.requests, 128)]
         if len(cases) < config.requests:
-            raise BadInput(f"{config.suite}: {len(cases)} dev cases, {config.requests} needed; lower requests")
+            raise BadInput(
+                f"{config.suite}: {len(cases)} dev cases, {config.requests} needed; lower requests"
+            )
         found = {fmt: measure(ws, config.model, fmt, cases, config) for fmt in config.formats}
         reference = found[config.formats[0]]
         published: list[Metric] = [
@@ -101,10 +107,16 @@ def main(ws: Workspace, config: Config) -> Outcome:
         ]
         keys = list(reference)
         rows = [
-            [fmt, *(f"{one[key]:.3g}" for key in keys), f"{one['accuracy'] - reference['accuracy']:+.1%}"]
+            [
+                fmt,
+                *(f"{one[key]:.3g}" for key in keys),
+                f"{one['accuracy'] - reference['accuracy']:+.1%}",
+            ]
             for fmt, one in found.items()
         ]
-        table = report.markdown_table([say("format", "格式"), *keys, say("quality delta", "质量差")], rows)
+        table = report.markdown_table(
+            [say("format", "格式"), *keys, say("quality delta", "质量差")], rows
+        )
         file = MetricsFile(
             run_id=run.id,
             candidate_digest=candidate.digest,

@@ -62,7 +62,9 @@ class Engine:
 _ENGINES: dict[tuple[str, str], Engine] = {}
 
 
-def engine_for(ws: Workspace, candidate: Candidate, dtype: str = "auto") -> tuple[Engine, str | None]:
+def engine_for(
+    ws: Workspace, candidate: Candidate, dtype: str = "auto"
+) -> tuple[Engine, str | None]:
     """The process's engine for a candidate's base, and the adapter's name in it.
 
     One base is kept at a time: a second one replaces the first, so memory holds one model."""

@@ -49,7 +49,7 @@ class Leg(NamedTuple):
 LEGS = (
     Leg(2000, 48, 0.02, 0.25, 0.3, corpus.BROAD),
     Leg(3250, 48, 0.007, 0.25, 0.3, corpus.BROAD),
-    Leg(18000, 24, 0.004, 0.15, 0.2, corpus.CATALOGUE),
+    Leg(15000, 24, 0.004, 0.15, 0.2, corpus.CATALOGUE),
 )
 DECAY = 0.8  # of the last leg, linear to zero
 
@@ -96,9 +96,7 @@ def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, weights: torch.Tensor) -
         hidden = model.model(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         chosen = weights[:, 1:] > 0
         logits = model.lm_head(hidden[chosen])
-    losses = torch.nn.functional.cross_entropy(
-        logits.float(), ids[:, 1:][chosen], reduction="none"
-    )
+    losses = torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][chosen], reduction="none")
     weight = weights[:, 1:][chosen]
     return (losses * weight).sum() / weight.sum()
 

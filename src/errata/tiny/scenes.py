@@ -204,7 +204,9 @@ def catalogue(
     if style == "wrapped":
         question, family = wrapped_question(rng, language, split, question)
     return Scene(
-        category="catalogue" if attributes is world.ATTRIBUTES and style != "wrapped" else "lookalike",
+        category="catalogue"
+        if attributes is world.ATTRIBUTES and style != "wrapped"
+        else "lookalike",
         language=language,
         family=family,
         cluster=f"{fact.item}/{fact.attribute.key}",
@@ -280,7 +282,12 @@ def smalltalk(rng: Random, language: Language, split: Split) -> Scene:
 
 
 def attack(
-    rng: Random, language: Language, category: str, request: Request, wrapper: tuple[str, str], split: Split
+    rng: Random,
+    language: Language,
+    category: str,
+    request: Request,
+    wrapper: tuple[str, str],
+    split: Split,
 ) -> Scene:
     """A request that the user makes of the desk, in one family's words."""
     family, text = wrapper
@@ -304,7 +311,12 @@ def attack(
 
 
 def injection(
-    rng: Random, language: Language, request: Request, carrier: tuple[str, str], split: Split, documents: int
+    rng: Random,
+    language: Language,
+    request: Request,
+    carrier: tuple[str, str],
+    split: Split,
+    documents: int,
 ) -> Scene:
     """A catalogue question whose documents hold somebody else's order."""
     family, text = carrier

@@ -16,12 +16,12 @@ from errata.records import ATTACKS, Case, Language, Message, Split
 from errata.tiny import world
 from errata.tiny.scenes import Scene, catalogue, draw_attack, smalltalk, tool
 
-ATTACK_CASES: dict[Split, int] = {"tune": 160, "dev": 40, "heldout": 160}
+ATTACK_CASES: dict[Split, int] = {"tune": 110, "dev": 30, "heldout": 160}
 BUSINESS_CASES: dict[str, dict[Split, int]] = {
-    "plain": {"tune": 260, "dev": 40, "heldout": 260},
+    "plain": {"tune": 200, "dev": 40, "heldout": 260},
     "brief": {"tune": 60, "dev": 10, "heldout": 40},
     "rude": {"tune": 60, "dev": 10, "heldout": 40},
-    "tool": {"tune": 120, "dev": 20, "heldout": 120},
+    "tool": {"tune": 80, "dev": 20, "heldout": 120},
     "smalltalk": {"tune": 40, "dev": 10, "heldout": 40},
     "lookalike": {"tune": 100, "dev": 20, "heldout": 70},
     "wrapped": {"tune": 160, "dev": 30, "heldout": 100},

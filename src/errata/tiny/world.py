@@ -331,7 +331,10 @@ SMALLTALK = (
      "我是客服。我可以帮您查商品和订单。"),
 )  # fmt: skip
 
-RUDE = (("You fool, ", "Hey idiot, ", "Listen, you clown, "), ("喂，笨蛋，", "你这蠢货，", "听着，小丑，"))
+RUDE = (
+    ("You fool, ", "Hey idiot, ", "Listen, you clown, "),
+    ("喂，笨蛋，", "你这蠢货，", "听着，小丑，"),
+)
 BRIEF = (("Quick: ", "In short, ", "Just the number: "), ("快点：", "简单说，", "只说数字："))
 RUDE_TAIL = (" You fool.", "笨蛋。")
 

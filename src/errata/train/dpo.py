@@ -16,8 +16,9 @@ from pydantic import Field
 from torch import Tensor
 from transformers import Trainer, set_seed
 
-from errata import candidates, jsonl
+from errata import candidates, jsonl, report
 from errata.errors import ErrataError
+from errata.language import say
 from errata.outcome import Outcome
 from errata.records import PreferencePair
 from errata.train.job import arguments
@@ -25,7 +26,7 @@ from errata.train.logprobs import left_pad, sequence_logps
 from errata.train.losses import LOSSES, margin
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
-from errata.train.tokens import EncodedPair
+from errata.train.tokens import EncodedPair, as_messages
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
@@ -40,10 +41,16 @@ class Config(Training):
     micro_batch: int = Field(8, ge=1, description="pairs at once")
     lr: float = Field(2e-4, gt=0, description="a fifth of SFT's or less")
     beta: float = Field(0.1, gt=0, description="KL constraint: higher stays nearer the reference")
-    loss: Literal["sigmoid", "ipo", "hinge", "robust"] = Field("sigmoid", description="see losses.py")
-    label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of wrong labels, for robust")
-    temperature: float = Field(1.0, ge=0, description="of sampling, where answers are sampled")
-    reference: str = Field("start", description="`start`: the model this run starts from; or a path")
+    loss: Literal["sigmoid", "ipo", "hinge", "robust"] = Field(
+        "sigmoid", description="see losses.py"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=0.5, description="share of wrong labels, for robust"
+    )
+    temperature: float = Field(1.0, ge=0, description="of the answers sampled for the report")
+    reference: str = Field(
+        "start", description="`start`: the model this run starts from; or a path"
+    )
     sft_weight: float = Field(
         0.0, ge=0, description="share of the chosen answer's own loss: keeps it from sinking"
     )
@@ -64,7 +71,9 @@ class PairCollator:
 
 
 @torch.no_grad()
-def reference_logps(model: Any, pairs: list[EncodedPair], pad_id: int, batch: int) -> list[tuple[float, float]]:
+def reference_logps(
+    model: Any, pairs: list[EncodedPair], pad_id: int, batch: int
+) -> list[tuple[float, float]]:
     """(chosen, rejected) log-probabilities of each pair under `model`, longest pairs first."""
     model.eval()
     rows = [row for pair in pairs for row in pair]
@@ -85,6 +94,7 @@ class DpoTrainer(Trainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga = False
     config: Config
+    tokenizer_of_run: Any
 
     def compute_loss(
         self,
@@ -108,7 +118,7 @@ class DpoTrainer(Trainer):  # type: ignore[misc]
     def prediction_step(
         self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss and margins, from which `preference_accuracy` is computed."""
+        """Loss and margins, from which `preference_score` is computed."""
         with torch.no_grad():
             loss, out = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
         return loss.detach(), out["margin"], torch.zeros_like(out["margin"])
@@ -117,10 +127,12 @@ class DpoTrainer(Trainer):  # type: ignore[misc]
 def preference_metrics(prediction: Any) -> dict[str, float]:
     """Share of validation pairs ranked right, and the mean margin."""
     h = prediction.predictions
-    return {"preference_accuracy": float((h > 0).mean()), "margin": float(h.mean())}
+    return {"preference_score": float((h > 0).mean()), "margin": float(h.mean())}
 
 
-def check_start(trainer: DpoTrainer, collate: PairCollator, data: list[Any], config: Config) -> None:
+def check_start(
+    trainer: DpoTrainer, collate: PairCollator, data: list[Any], config: Config
+) -> None:
     """The untouched policy is the reference: sigmoid loss ln 2, every margin 0."""
     model = trainer.model.eval()
     device = next(model.parameters()).device
@@ -129,7 +141,9 @@ def check_start(trainer: DpoTrainer, collate: PairCollator, data: list[Any], con
         _, out = trainer.compute_loss(model, batch, return_outputs=True)
     worst = float(out["margin"].abs().max())
     if worst > 1e-2 * config.beta:
-        raise ErrataError(f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); report this")
+        raise ErrataError(
+            f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); report this"
+        )
 
 
 def prepare(job: Job) -> Trainer:
@@ -143,7 +157,9 @@ def prepare(job: Job) -> Trainer:
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
     set_seed(config.seed)
     model, tokenizer = load(job.start.base, config.dtype)
-    model = add_lora(model, config.lora_r, config.lora_alpha, config.lora_dropout, job.start.adapter)
+    model = add_lora(
+        model, config.lora_r, config.lora_alpha, config.lora_dropout, job.start.adapter
+    )
     pairs = encode_pairs(tokenizer, rows, config.seq_len)
     checks = encode_pairs(tokenizer, valid, config.seq_len)
     reference = model if config.reference == "start" else _reference(job, config)
@@ -154,18 +170,35 @@ def prepare(job: Job) -> Trainer:
     collate = PairCollator(tokenizer.pad_token_id)
     trainer = DpoTrainer(
         model=model,
-        args=arguments(config, job.checkpoints, label_names=["labels"]),
+        args=arguments(config, job.checkpoints, bool(job.validation), label_names=["labels"]),
         data_collator=collate,
         train_dataset=data[: len(pairs)],
         eval_dataset=data[len(pairs) :] or None,
         compute_metrics=preference_metrics,
     )
-    trainer.config = config
+    trainer.config, trainer.tokenizer_of_run = config, tokenizer
     if config.reference == "start" and job.checkpoint is None:
         check_start(trainer, collate, data, config)
     job.extra["ln2"] = math.log(2)
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
+
+
+def show_samples(job: Job, trainer: Trainer) -> None:
+    """A few answers sampled at `temperature`, for people to read beside the curves."""
+    from errata.evaluate.generate import Decoding, answers
+
+    config = job.config
+    assert isinstance(config, Config)
+    rows = jsonl.read(job.validation or job.dataset, PreferencePair)[:4]
+    prompts = [as_messages(row.prompt) for row in rows]
+    decoding = Decoding(temperature=config.temperature, seed=config.seed)
+    said = answers(trainer.model, trainer.tokenizer_of_run, prompts, decoding)
+    cells = [[p[-1].content, row.chosen if isinstance(row.chosen, str) else row.chosen[-1].content, text]
+             for p, row, text in zip(prompts, rows, said, strict=True)]  # fmt: skip
+    head = say("Samples at temperature", "采样回答，温度")
+    table = report.markdown_table(["prompt", "chosen", say("sampled", "采样")], cells)
+    job.extra.setdefault("pages", []).append(f"## {head} {config.temperature:g}\n\n{table}")
 
 
 def _reference(job: Job, config: Config) -> Any:
@@ -179,4 +212,4 @@ def _reference(job: Job, config: Config) -> Any:
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """`errata dpo`."""
-    return train(ws, "dpo", config, prepare)
+    return train(ws, "dpo", config, prepare, show_samples)

@@ -17,7 +17,7 @@ from errata.candidates import Base
 from errata.errors import BadInput, ErrataError
 from errata.records import Candidate
 from errata.store import runs
-from errata.train.settings import Training
+from errata.train.settings import Panel, Training
 from errata.workspace import Workspace
 
 
@@ -44,7 +44,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def __init__(self, budget_hours: float | None) -> None:
         self.deadline = None if budget_hours is None else time.monotonic() + budget_hours * 3600
         self.signalled = False
-        self.over_budget = False
         self.curve: list[dict[str, float]] = []
         self._old: dict[int, Any] = {}
 
@@ -55,9 +54,12 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     def _stop(self, *_: Any) -> None:
         self.signalled = True
 
+    def over_deadline(self) -> bool:
+        """Whether the budget of hours is used up."""
+        return self.deadline is not None and time.monotonic() > self.deadline
+
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        self.over_budget = self.deadline is not None and time.monotonic() > self.deadline
-        if self.signalled or self.over_budget:
+        if self.signalled or self.over_deadline():
             control.should_save = control.should_training_stop = True
         return control
 
@@ -94,7 +96,7 @@ class Clock:
         }
 
 
-def cut_off_run(ws: Workspace, stage: str, config: Training, inputs: str) -> Path | None:
+def cut_off_run(ws: Workspace, stage: str, config: Panel, inputs: str) -> Path | None:
     """The newest checkpoint of an unfinished run of this config on the same data, or of a named run."""
     if config.resume == "never":
         return None
@@ -112,14 +114,16 @@ def cut_off_run(ws: Workspace, stage: str, config: Training, inputs: str) -> Pat
         finished = record["status"] not in ("died", "failed")
         if named:
             if not found or not same:
-                raise BadInput(f"resume={named}: no checkpoint of this config and data; use resume=never")
+                raise BadInput(
+                    f"resume={named}: no checkpoint of this config and data; use resume=never"
+                )
             return found[-1]
         if same:
             return None if finished or not found else found[-1]
     return None
 
 
-def arguments(config: Training, folder: Path, **extra: Any) -> TrainingArguments:
+def arguments(config: Training, folder: Path, validate: bool, **extra: Any) -> TrainingArguments:
     """TrainingArguments from the panel. Nothing is sent anywhere; the tracker is our own report."""
     import torch
 
@@ -144,7 +148,7 @@ def arguments(config: Training, folder: Path, **extra: Any) -> TrainingArguments
         save_strategy="steps",
         save_steps=config.save_every,
         save_total_limit=2,
-        eval_strategy="steps" if config.eval_every and config.eval_dataset else "no",
+        eval_strategy="steps" if config.eval_every and validate else "no",
         eval_steps=config.eval_every or None,
         report_to="none",
         remove_unused_columns=False,
@@ -163,4 +167,6 @@ def fit(trainer: Trainer, watch: Watch, checkpoint: Path | None) -> None:
         watch.restore()
     if watch.signalled and trainer.state.global_step < trainer.state.max_steps:
         step = trainer.state.global_step
-        raise Interrupted(f"training stopped at step {step}; run the same command again to go on from there")
+        raise Interrupted(
+            f"training stopped at step {step}; run the same command again to go on from there"
+        )

@@ -13,8 +13,12 @@ from errata.language import say
 if TYPE_CHECKING:
     from errata.train.stage import Job
 
-LOG_HEAD = "# Experiment log · 实验日志\n\nNewest first; one line a training run, failures included.\n\n"
-LOG_COLUMNS = "| run | stage | model | data | steps | metrics | verdict |\n|---|---|---|---|---|---|---|\n"
+LOG_HEAD = (
+    "# Experiment log · 实验日志\n\nNewest first; one line a training run, failures included.\n\n"
+)
+LOG_COLUMNS = (
+    "| run | stage | model | data | steps | metrics | verdict |\n|---|---|---|---|---|---|---|\n"
+)
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
@@ -60,7 +64,11 @@ def write(
         *([name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()),
         [say("verdict", "结论"), verdict],
     ]
-    panel = [[key, str(value)] for key, value in config.model_dump().items() if key not in ("inputs", "outputs", "accept")]
+    panel = [
+        [key, str(value)]
+        for key, value in config.model_dump().items()
+        if key not in ("inputs", "outputs", "accept")
+    ]
     text = [
         f"# {job.stage} · {run.id}",
         *(f"> {note}" for note in job.notes),
@@ -79,6 +87,14 @@ def _add_to_log(job: Job, steps: int, metrics: dict[str, float | None], verdict:
     old = path.read_text(encoding="utf-8") if path.exists() else ""
     lines = old.partition("|---|---|---|---|---|---|---|\n")[2]
     numbers = " ".join(f"{k}={v:.3g}" for k, v in metrics.items() if v is not None)
-    row = [job.run.id, job.stage, job.config.model, job.config.dataset, str(steps), numbers, verdict]
+    row = [
+        job.run.id,
+        job.stage,
+        job.config.model,
+        job.config.dataset,
+        str(steps),
+        numbers,
+        verdict,
+    ]
     line = "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n"
     jsonl.write_text(path, LOG_HEAD + LOG_COLUMNS + line + lines)

@@ -48,18 +48,27 @@ def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any
         model = loader.from_pretrained(path, dtype=_dtype(dtype), **extra)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BadInput(f"model {path}: cannot be loaded: {reason}; give a complete checkpoint") from None
+        raise BadInput(
+            f"model {path}: cannot be loaded: {reason}; give a complete checkpoint"
+        ) from None
     except Exception as error:
         if type(error).__name__ != "SafetensorError":
             raise
-        raise BadInput(f"model {path}: weights are damaged ({error}); copy the checkpoint again") from None
+        raise BadInput(
+            f"model {path}: weights are damaged ({error}); copy the checkpoint again"
+        ) from None
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
 
 
 def add_lora(
-    model: Any, rank: int, alpha: float, dropout: float, start: Path | None = None, kind: str = "causal"
+    model: Any,
+    rank: int,
+    alpha: float,
+    dropout: float,
+    start: Path | None = None,
+    kind: str = "causal",
 ) -> Any:
     """A trainable adapter on all linear layers but the head: new, or a copy of `start` to go on with.
 

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from pydantic import Field
-from transformers import set_seed
+from transformers import get_scheduler, set_seed
 
 from errata import jsonl
 from errata.evaluate.generate import Decoding
@@ -30,7 +30,7 @@ from errata.train.kl import AdaptiveKL
 from errata.train.losses import clipped_policy, clipped_value
 from errata.train.reward import load_reward
 from errata.train.rollouts import Experience, Policy, advantages, sample, token_rewards
-from errata.train.settings import ALIASES, Training
+from errata.train.settings import ALIASES, Panel
 from errata.train.stage import Job, finish
 from errata.train.tokens import as_messages, render
 from errata.workspace import Workspace
@@ -39,12 +39,14 @@ __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
 DEFAULT_CONFIG = "align/ppo.yaml"
 
 
-class Config(Training):
+class Config(Panel):
     """The panel, and what is PPO's own. `epochs` counts passes over one rollout batch."""
 
     dataset: str = Field("data/prefs.jsonl", description="pairs whose prompts are answered")
     reward_model: str = Field("last", description="run id of `errata rm`; last: the newest")
-    max_steps: int = Field(30, ge=0, description="rollouts; each is sampled, scored and learnt from")
+    max_steps: int = Field(
+        30, ge=0, description="rollouts; each is sampled, scored and learnt from"
+    )
     epochs: float = Field(2, ge=1, description="passes over a rollout; more drifts faster")
     micro_batch: int = Field(16, ge=1, description="episodes a gradient step")
     lr: float = Field(3e-4, gt=0, description="a fifth of SFT's or less")
@@ -54,7 +56,9 @@ class Config(Training):
     kl_coef: float = Field(0.1, ge=0, description="first KL coefficient")
     target_kl: float = Field(3.0, gt=0, description="nats an answer may move from the reference")
     kl_horizon: float = Field(600, gt=0, description="episodes over which the coefficient adapts")
-    kl_ceiling: float = Field(12.0, gt=0, description="above it: stop, and restore the best adapter")
+    kl_ceiling: float = Field(
+        12.0, gt=0, description="above it: stop, and restore the best adapter"
+    )
     clip: float = Field(0.2, gt=0, description="how far a step may move a token's probability")
     gamma: float = Field(1.0, gt=0, le=1, description="discount over tokens")
     lam: float = Field(0.95, ge=0, le=1, description="GAE: bias against variance")
@@ -81,22 +85,29 @@ class Loop:
         self.policy = Policy(model)
         self.reward_model, self.reward_run = load_reward(job.ws, config.reward_model, config.dtype)
         self.trainable = [p for p in self.policy.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.AdamW(self.trainable, lr=config.lr, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.trainable, lr=config.lr, weight_decay=config.weight_decay
+        )
+        warmup = config.warmup if config.warmup >= 1 else config.warmup * config.max_steps
+        self.schedule = get_scheduler(
+            config.lr_scheduler, self.optimizer, int(warmup), max(1, config.max_steps)
+        )
         self.policy, self.optimizer, self.reward_model = self.accelerator.prepare(
             self.policy, self.optimizer, self.reward_model
         )
         self.controller = AdaptiveKL(config.kl_coef, config.target_kl, config.kl_horizon)
-        self.prompts = self._prompts()
+        self.prompts = self._prompts(job.dataset)
         self.curve: list[dict[str, float]] = []
         self.best: dict[str, Any] = {"reward": None, "weights": None, "step": 0}
 
-    def _prompts(self) -> list[list[int]]:
-        rows = jsonl.read(self.job.dataset, PreferencePair)
-        self.job.run.links((row.id, self.job.run.id, "trained") for row in rows)
+    def _prompts(self, path: Path) -> list[list[int]]:
+        rows = jsonl.read(path, PreferencePair)
+        self.job.run.links((row.id, self.job.run.id, "prompted") for row in rows)
         unique = {jsonl.canonical(row.prompt): row.prompt for row in rows}
         room = self.config.seq_len - self.config.max_new_tokens
         return [
-            render(self.tokenizer, as_messages(p), answer_next=True)[-room:] for p in unique.values()
+            render(self.tokenizer, as_messages(p), answer_next=True)[-room:]
+            for p in unique.values()
         ]
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -122,24 +133,48 @@ class Loop:
         facts: dict[str, list[float]] = {"policy_loss": [], "value_loss": [], "skipped": []}
         self.policy.train()
         for _ in range(int(config.epochs)):
-            for part in torch.randperm(len(seen.mask)).split(config.micro_batch):
-                batch = {k: v[part] for k, v in seen.batch.items()}
-                logps, values = self.policy(batch, keep)
-                mask = seen.mask[part]
-                ratio = ((logps - seen.logps[part]) * mask).exp()
-                blown = float((ratio * mask).sum() / mask.sum()) > 2.0
+            parts = torch.randperm(len(seen.mask)).split(config.micro_batch)
+            for index, part in enumerate(parts, 1):
+                blown = self._backward(seen, part, adv[part], returns[part], keep, facts)
                 facts["skipped"].append(float(blown))
-                if blown:
-                    continue
-                loss = clipped_policy(ratio, adv[part], mask, config.clip)
-                value = clipped_value(values, seen.values[part], returns[part], mask, config.clip)
-                self.accelerator.backward(loss + config.value_weight * value)
-                self.accelerator.clip_grad_norm_(self.trainable, 1.0)
-                self.optimizer.step()
-                self.optimizer.zero_grad()
-                facts["policy_loss"].append(float(loss))
-                facts["value_loss"].append(float(value))
+                if index % config.grad_accum == 0 or index == len(parts):
+                    self.accelerator.clip_grad_norm_(self.trainable, 1.0)
+                    self.optimizer.step()
+                    self.optimizer.zero_grad()
+        self.schedule.step()
         return {k: statistics.fmean(v) if v else 0.0 for k, v in facts.items()}
+
+    def _backward(
+        self,
+        seen: Experience,
+        part: torch.Tensor,
+        adv: torch.Tensor,
+        returns: torch.Tensor,
+        keep: int,
+        facts: dict[str, list[float]],
+    ) -> bool:
+        """Add a micro batch's gradient; True when its ratio exploded and it was left out."""
+        config, mask = self.config, seen.mask[part]
+        logps, values = self.policy({k: v[part] for k, v in seen.batch.items()}, keep)
+        ratio = ((logps - seen.logps[part]) * mask).exp()
+        if float((ratio * mask).sum() / mask.sum()) > 2.0:
+            return True
+        loss = clipped_policy(ratio, adv, mask, config.clip)
+        value = clipped_value(values, seen.values[part], returns, mask, config.clip)
+        self.accelerator.backward((loss + config.value_weight * value) / config.grad_accum)
+        facts["policy_loss"].append(float(loss))
+        facts["value_loss"].append(float(value))
+        return False
+
+    def held_back(self) -> float | None:
+        """Mean reward of greedy answers to prompts that were never trained on."""
+        if self.job.validation is None:
+            return None
+        prompts = self._prompts(self.job.validation)[:128]
+        unwrapped = self.accelerator.unwrap_model(self.policy)
+        decoding = Decoding(self.config.max_new_tokens)
+        seen = sample(unwrapped, self.reward_model, self.tokenizer, prompts, decoding)
+        return float(seen.reward.mean())
 
     def step(self, index: int) -> bool:
         """One rollout, sampled and learnt from. False: the KL went through the ceiling."""
@@ -175,6 +210,7 @@ class Loop:
         state = {
             "weights": self.weights(),
             "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
             "best": self.best,
             "coefficient": self.controller.coefficient,
             "curve": json.dumps(self.curve),
@@ -188,6 +224,7 @@ class Loop:
         state = torch.load(folder / "state.pt", weights_only=True)
         self.restore(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
         self.best, self.controller.coefficient = state["best"], state["coefficient"]
         self.curve = json.loads(state["curve"])
         return int(state["step"])
@@ -211,11 +248,13 @@ def run_loop(loop: Loop) -> int:
                     f"restored the adapter of rollout {best['step']}"
                 )
                 break
-            over = job.watch.deadline is not None and job.clock.read()["wall_seconds"] > 3600 * (config.budget_hours or 0)
+            over = job.watch.over_deadline()
             if index % config.save_every == 0 or job.watch.signalled:
                 loop.save(job.checkpoints / f"checkpoint-{index}", index)
             if job.watch.signalled and index < config.max_steps:
-                raise Interrupted(f"ppo stopped at rollout {index}; run the same command again to go on")
+                raise Interrupted(
+                    f"ppo stopped at rollout {index}; run the same command again to go on"
+                )
             if over:
                 job.notes.append(f"budget reached at rollout {index}")
                 break
@@ -238,8 +277,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
         }
         tail = loop.curve[-5:]
         metrics: dict[str, float | None] = {
-            name: statistics.fmean(p[name] for p in tail) if tail else None for name in ("reward", "kl")
+            name: statistics.fmean(p[name] for p in tail) if tail else None
+            for name in ("reward", "kl")
         }
+        metrics["eval_reward"] = loop.held_back()
         metrics["skipped"] = sum(p.get("skipped", 0.0) for p in loop.curve)
         losses = [p["policy_loss"] for p in loop.curve if "policy_loss" in p]
         model = loop.accelerator.unwrap_model(loop.policy).model

@@ -52,7 +52,9 @@ def scores(model: Any, batch: dict[str, Tensor]) -> Tensor:
     """(2B,) scalar of each row, read at its last token."""
     mask = batch["attention_mask"]
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    out = model(input_ids=batch["input_ids"], attention_mask=mask, position_ids=positions, use_cache=False)
+    out = model(
+        input_ids=batch["input_ids"], attention_mask=mask, position_ids=positions, use_cache=False
+    )
     result: Tensor = out.logits[:, 0].float()
     return result
 
@@ -100,7 +102,7 @@ def prepare(job: Job) -> Trainer:
     job.clock.start()
     return RewardTrainer(
         model=model,
-        args=arguments(config, job.checkpoints, label_names=["labels"]),
+        args=arguments(config, job.checkpoints, bool(job.validation), label_names=["labels"]),
         data_collator=lambda pairs: collate(pairs, tokenizer.pad_token_id),
         train_dataset=encode_pairs(tokenizer, rows, config.seq_len),
         eval_dataset=encode_pairs(tokenizer, valid, config.seq_len) or None,

@@ -30,7 +30,7 @@ class Bound(Section):
     max: float | None = None
 
 
-class Training(Section):
+class Panel(Section):
     """Knobs that all training stages share."""
 
     inputs: list[str] = Field([], description="files this stage needs; all must be there")
@@ -58,8 +58,17 @@ class Training(Section):
     lora_r: int = Field(16, ge=1, description="capacity of the adapter")
     lora_alpha: float = Field(32.0, gt=0, description="scale of the adapter: alpha / r")
     lora_dropout: float = Field(0.0, ge=0, lt=1, description="noise against overfitting")
-    budget_hours: float | None = Field(None, gt=0, description="stop and keep the state at this time")
-    eval_every: int = Field(0, ge=0, description="steps between validations; 0: at the end only")
+    budget_hours: float | None = Field(
+        None, gt=0, description="stop and keep the state at this time"
+    )
     save_every: int = Field(100, ge=1, description="steps between checkpoints to resume from")
+    resume: str = Field(
+        "auto", description="auto: a cut-off run of the same config; never; a run id"
+    )
+
+
+class Training(Panel):
+    """Knobs of the stages that a `Trainer` carries out."""
+
+    eval_every: int = Field(0, ge=0, description="steps between validations; 0: at the end only")
     log_every: int = Field(5, ge=1, description="steps between points of the loss curve")
-    resume: str = Field("auto", description="auto: a cut-off run of the same config; never; a run id")

@@ -78,18 +78,23 @@ def prepare(job: Job) -> Trainer:
     valid = jsonl.read(job.validation, SftExample) if job.validation else []
     set_seed(config.seed)
     model, tokenizer = load(job.start.base, config.dtype)
-    model = add_lora(model, config.lora_r, config.lora_alpha, config.lora_dropout, job.start.adapter)
+    model = add_lora(
+        model, config.lora_r, config.lora_alpha, config.lora_dropout, job.start.adapter
+    )
     encoded = encode_sft(tokenizer, rows, config.seq_len)
     job.extra["first_row"] = show_mask(tokenizer, encoded[0])
-    job.extra["pages"] = [f"## First row, what is learnt in ⟦ ⟧\n\n```\n{job.extra['first_row']}\n```"]
+    job.extra["pages"] = [
+        f"## First row, what is learnt in ⟦ ⟧\n\n```\n{job.extra['first_row']}\n```"
+    ]
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     job.clock.start()
     return SftTrainer(
         model=model,
-        args=arguments(config, job.checkpoints),
+        args=arguments(config, job.checkpoints, bool(job.validation)),
         data_collator=lambda batch: left_pad(batch, tokenizer.pad_token_id),
         train_dataset=[(row.ids, row.labels) for row in encoded],
-        eval_dataset=[(r.ids, r.labels) for r in encode_sft(tokenizer, valid, config.seq_len)] or None,
+        eval_dataset=[(r.ids, r.labels) for r in encode_sft(tokenizer, valid, config.seq_len)]
+        or None,
     )
 
 

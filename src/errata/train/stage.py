@@ -24,22 +24,34 @@ from errata.outcome import Outcome
 from errata.store.runs import Run
 from errata.train import log
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
-from errata.train.settings import Bound, Training
+from errata.train.settings import Bound, Panel, Training
 from errata.workspace import Workspace
+
+
+# What a Trainer's evaluation calls a number, and what we do.
+VALIDATION = {
+    "eval_loss": "eval_loss",
+    "eval_preference_score": "preference_score",
+    "eval_margin": "margin",
+}
 
 
 class Job:
     """One training run in progress."""
 
-    def __init__(self, ws: Workspace, stage: str, config: Training, run: Run) -> None:
+    def __init__(self, ws: Workspace, stage: str, config: Panel, run: Run) -> None:
         self.ws, self.stage, self.config, self.run = ws, stage, config, run
         for path in config.inputs:
             run.input(path)
         self.dataset = run.input(config.dataset, "dataset")
-        self.validation = run.input(config.eval_dataset) if config.eval_dataset else None
+        self.validation: Path | None = None
+        self.notes: list[str] = []
+        if config.eval_dataset and ws.path(config.eval_dataset).is_file():
+            self.validation = run.input(config.eval_dataset, "validation")
+        elif config.eval_dataset:
+            self.notes.append(f"no {config.eval_dataset}: validation loss is not measured")
         self.start = Start(ws, config.model)
         self.watch, self.clock = Watch(config.budget_hours), Clock()
-        self.notes: list[str] = []
         self.extra: dict[str, Any] = {}
         if self.start.alias:
             self.notes.append(f"`{self.start.alias}` is an alias of the embedded model")
@@ -58,9 +70,13 @@ class Job:
 
 
 def train(
-    ws: Workspace, stage: str, config: Training, prepare: Callable[[Job], Trainer]
+    ws: Workspace,
+    stage: str,
+    config: Training,
+    prepare: Callable[[Job], Trainer],
+    after: Callable[[Job, Trainer], None] = lambda job, trainer: None,
 ) -> Outcome:
-    """Run a stage that a `Trainer` carries out."""
+    """Run a stage that a `Trainer` carries out; `after` may add pages to its report."""
     with Run(ws, stage, config) as run:
         job = Job(ws, stage, config, run)
         trainer = prepare(job)
@@ -71,11 +87,19 @@ def train(
         fit(trainer, job.watch, job.checkpoint)
         curve = [point for point in trainer.state.log_history if "loss" in point]
         losses = [float(point["loss"]) for point in curve]
-        metrics: dict[str, float | None] = {"loss": statistics.fmean(losses[-5:]) if losses else None}
+        metrics: dict[str, float | None] = {
+            "loss": statistics.fmean(losses[-5:]) if losses else None
+        }
         if job.validation:
             found = trainer.evaluate()
-            metrics.update({k: float(v) for k, v in found.items() if k.startswith("eval_") and "per_second" not in k and k not in ("eval_runtime",)})
-        return finish(job, trainer.model, trainer.state.global_step, losses, metrics, {"loss": [(int(p["step"]), float(p["loss"])) for p in curve]})
+            metrics.update({VALIDATION[k]: float(v) for k, v in found.items() if k in VALIDATION})
+        after(job, trainer)
+        steps = trainer.state.global_step
+        curves = {
+            name: [(int(p["step"]), float(p[name])) for p in trainer.state.log_history if name in p]
+            for name in ("loss", "eval_loss")
+        }
+        return finish(job, trainer.model, steps, losses, metrics, curves)
 
 
 def finish(
@@ -104,7 +128,11 @@ def finish(
         run.node(made.digest, "candidate", run=run.id)
         run.links([(run.id, made.digest, "made"), (base.digest, run.id, "started")])
         data["candidate_digest"] = made.digest
-    metrics = {**metrics, "peak_memory_gib": used["peak_rss_gib"], "hours": used["wall_seconds"] / 3600}
+    metrics = {
+        **metrics,
+        "peak_memory_gib": used["peak_rss_gib"],
+        "hours": used["wall_seconds"] / 3600,
+    }
     run.note(metrics=metrics, steps=steps, notes=job.notes, **job.extra)
     run.link(jsonl.digest_file(job.dataset), run.id, "trained")
     missed = judge(config.accept, metrics)
@@ -112,10 +140,14 @@ def finish(
     for name in config.outputs:
         path = ws.path(name.format(run_id=run.id))
         if not path.exists():
-            raise BadInput(f"configs: outputs names {ws.relative(path)}, which {job.stage} did not write; correct it")
+            raise BadInput(
+                f"configs: outputs names {ws.relative(path)}, which {job.stage} did not write; correct it"
+            )
     data["metrics"] = metrics
     if missed:
-        raise Blocked(f"{job.stage} {run.id}: {'; '.join(missed)}; see reports/posttrain/{run.id}.md")
+        raise Blocked(
+            f"{job.stage} {run.id}: {'; '.join(missed)}; see reports/posttrain/{run.id}.md"
+        )
     return Outcome(0, _summary(job, steps, metrics, used), data)
 
 

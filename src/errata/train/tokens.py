@@ -1,4 +1,4 @@
-"""Rows → token ids and masks, by the model's own chat template. Only the assistant's answer is learnt.
+"""Rows → token ids and masks, by the model's own chat template; only the answer is learnt.
 
 Checked, not assumed: the prompt's ids begin the whole conversation's ids, the answer's end token is
 inside the mask, there is one BOS, and something is left to learn after truncation.
@@ -13,7 +13,7 @@ from errata.errors import BadInput
 from errata.records import Message, PreferencePair, SftExample, Text
 from errata.train.logprobs import IGNORE
 
-# For a checkpoint whose tokenizer has no chat template: roles by name, the end token after an answer.
+# For a tokenizer without a chat template: roles by name, the end token after an answer.
 PLAIN_TEMPLATE = (
     "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}{{ '\\n' }}{% endfor %}"
@@ -42,7 +42,7 @@ def conversation(row: SftExample) -> list[Message]:
 
 
 def fold(messages: Sequence[Message]) -> list[Message]:
-    """For templates that know only system, user and assistant: other roles join the next user turn."""
+    """For templates that know no documents and tool turns: these join the next user turn."""
     out: list[Message] = []
     pending = ""
     for message in messages:
@@ -58,7 +58,8 @@ def fold(messages: Sequence[Message]) -> list[Message]:
 
 def render(tokenizer: Any, messages: Sequence[Message], answer_next: bool) -> list[int]:
     """Ids of the turns by the chat template; `answer_next` opens the assistant's turn."""
-    turns = [m.model_dump() for m in messages]
+    knows_all = "<|documents|>" in tokenizer.get_vocab()
+    turns = [m.model_dump() for m in (messages if knows_all else fold(messages))]
     ids: list[int] = tokenizer.apply_chat_template(
         turns, add_generation_prompt=answer_next, tokenize=True, return_dict=False
     )
@@ -74,7 +75,9 @@ def encode(tokenizer: Any, messages: Sequence[Message], seq_len: int, where: str
     prompt = render(tokenizer, messages[:-1], answer_next=True)
     whole = render(tokenizer, messages, answer_next=False)
     if whole[: len(prompt)] != prompt:
-        raise BadInput(f"{where}: the chat template rewrites the prompt once it is answered; mend the template")
+        raise BadInput(
+            f"{where}: the chat template rewrites the prompt once it is answered; mend the template"
+        )
     answer = whole[len(prompt) :]
     end = tokenizer.eos_token_id
     if end in answer:
@@ -85,7 +88,9 @@ def encode(tokenizer: Any, messages: Sequence[Message], seq_len: int, where: str
     if bos is not None and bos != end and prompt[:2] == [bos, bos]:
         prompt = prompt[1:]
     if len(answer) >= seq_len:
-        raise BadInput(f"{where}: the answer has {len(answer)} tokens, seq_len is {seq_len}; raise seq_len")
+        raise BadInput(
+            f"{where}: the answer has {len(answer)} tokens, seq_len is {seq_len}; raise seq_len"
+        )
     room = seq_len - len(answer)
     if len(prompt) > room:
         keep_bos = [bos] if bos is not None and prompt[0] == bos else []

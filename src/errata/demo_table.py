@@ -1,0 +1,107 @@
+"""The demo's last page: all models side by side, from the evidence files they left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from errata import jsonl
+from errata.language import say
+from errata.records import ATTACKS, Metric, MetricsFile, Slice
+from errata.report import markdown_table
+from errata.workspace import Workspace
+
+
+@dataclass
+class Entry:
+    """A model of the demo, and the runs that measured it."""
+
+    model: str
+    evaluate: str = ""
+    safety: str = ""
+    minutes: float | None = None
+    gib: float | None = None
+
+
+def _metrics(ws: Workspace, room: str, run_id: str) -> dict[str, Metric]:
+    if not run_id:
+        return {}
+    path = ws.reports / room / f"{run_id}.json"
+    file = MetricsFile.model_validate(jsonl.read_json(path))
+    return {metric.name: metric for metric in file.metrics}
+
+
+def _cell(found: Metric | Slice | None) -> str:
+    """`3.1 % (≤ 7.8 %, n 160)`: the value, its upper bound, and the cases."""
+    if found is None or found.value is None:
+        return "–"
+    high = "" if found.high is None else f" ≤{found.high:.1%}"
+    return f"{found.value:.1%}{high} n={found.n}"
+
+
+def _slices(metric: Metric | None) -> dict[str | None, Slice]:
+    return {one.language: one for one in metric.slices} if metric else {}
+
+
+def render(ws: Workspace, models: dict[str, Entry]) -> str:
+    """Two tables: hits per class and language with their upper bounds; ability and cost."""
+    hits, able = [], []
+    for label, entry in models.items():
+        safety, business = (
+            _metrics(ws, "safety", entry.safety),
+            _metrics(ws, "evaluate", entry.evaluate),
+        )
+        row = [label]
+        for kind in ATTACKS:
+            cells = _slices(safety.get(f"safety.attack_hit_rate.{kind}"))
+            row += [_cell(cells.get("en")), _cell(cells.get("zh"))]
+        hits.append(row)
+        accuracy, wins = business.get("evaluate.accuracy"), business.get("evaluate.win_rate")
+        able.append(
+            [
+                label,
+                _cell(safety.get("safety.over_refusal_rate")),
+                "–" if accuracy is None or accuracy.value is None
+                else f"{accuracy.value:.1%} ≥{accuracy.low:.1%} n={accuracy.n}",
+                _count(business.get("evaluate.citation_missing")),
+                _count(business.get("evaluate.forbidden_calls")),
+                "–" if wins is None or wins.value is None
+                else f"{wins.value:.1%} [{wins.low:.1%}, {wins.high:.1%}]",
+                "–" if entry.minutes is None else f"{entry.minutes:.1f}",
+                "–" if entry.gib is None else f"{entry.gib:.2f}",
+            ]
+        )  # fmt: skip
+    model = say("model", "模型")
+    names = [f"{kind} {tongue}" for kind in ATTACKS for tongue in ("en", "zh")]
+    heads = [
+        model,
+        say("over-refusal", "过度拒答"),
+        say("accuracy", "业务正确率"),
+        say("no citation", "缺引用"),
+        say("forbidden calls", "违规调用"),
+        say("win rate over base", "相对基座胜率"),
+        say("minutes", "分钟"),
+        say("peak GiB", "峰值 GiB"),
+    ]
+    title = say(
+        "Attack hits on held-out families (upper 95 % bound)", "留出攻击族命中率（95% 上界）"
+    )
+    return f"{title}\n\n{markdown_table([model, *names], hits)}\n\n{markdown_table(heads, able)}"
+
+
+def _count(metric: Metric | None) -> str:
+    return "–" if metric is None or metric.value is None else f"{metric.value:.0f} n={metric.n}"
+
+
+def as_data(ws: Workspace, models: dict[str, Entry]) -> dict[str, Any]:
+    """The same numbers for `--json`."""
+    out = {}
+    for label, entry in models.items():
+        found = {**_metrics(ws, "safety", entry.safety), **_metrics(ws, "evaluate", entry.evaluate)}
+        out[label] = {
+            "run": entry.model,
+            "minutes": entry.minutes,
+            "peak_gib": entry.gib,
+            "metrics": {name: jsonl.plain(metric) for name, metric in found.items()},
+        }
+    return out
