@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -16,9 +17,8 @@ from errata.workspace import Workspace
 
 @pytest.fixture(autouse=True)
 def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """English, the workspace's own store, no hub."""
+    """English, and the workspace's own store."""
     monkeypatch.setenv("ERRATA_LANG", "en")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.delenv("ERRATA_DATABASE_URL", raising=False)
 
 
@@ -36,6 +36,11 @@ def ws(tmp_path: Path) -> Workspace:
     git.commit(found, ["."], "first")
     return found
 
+
+# Models this small are fastest on one thread, and tests on two cores run beside each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read when huggingface_hub is imported, which a session's fixture does before any test's own.
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 SMALL = {
     "hidden_size": 32,

@@ -23,8 +23,8 @@ from errata.records import Candidate
 from errata.workspace import Workspace
 
 TINY = Path(__file__).parent / "tiny" / "weights"
-WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*", "*.model", "vocab*", "merges*",
-                "chat_template*", "generation_config.json")  # fmt: skip
+WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*", "*.model", "vocab*",
+                "merges*", "chat_template*", "generation_config.json")  # fmt: skip
 UNBOUND = {"base", "adapter", "run_id", "digest"}
 
 
@@ -141,7 +141,7 @@ def resolve(ws: Workspace, name: str) -> Candidate:
 
 
 def verify(ws: Workspace, candidate: Candidate) -> tuple[str, Path | None]:
-    """Base path and adapter folder, after checking that both still have the digests of the manifest."""
+    """Base path and adapter folder, once both are found to have the manifest's digests."""
     base = resolve_base(ws, candidate.base).path
     if weights_digest(base) != candidate.base_digest:
         raise BadInput(

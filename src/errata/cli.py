@@ -63,6 +63,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "线上监控与失败回写",
     ),
     "bench": ("errata.serve.bench", "throughput, latency, quality delta", "推理基准"),
+    "cost": ("errata.cost.stage", "memory, hours and money, low and high", "显存、时长与费用区间"),
     "runs": ("errata.store.show", "list the runs", "列出所有 run"),
     "trace": ("errata.store.lineage", "lineage of an id, both ways", "双向溯源"),
     "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),

@@ -16,3 +16,48 @@ def is_chinese() -> bool:
 def say(en: str, zh: str) -> str:
     """The one of two texts that the reader asked for."""
     return zh if is_chinese() else en
+
+
+# Words that records hold in English, as a Chinese reader sees them.
+_WORDS = {
+    # what a thing is
+    "failure": "失败样本",
+    "sft": "SFT 样本",
+    "pair": "偏好对",
+    "version": "数据版本",
+    "run": "运行",
+    "file": "文件",
+    "candidate": "候选",
+    "release": "发布",
+    "item": "条目",
+    # how one came of another
+    "took in": "收录",
+    "failed in": "失败于",
+    "became": "转为",
+    "in": "归入",
+    "is": "即",
+    "trained": "用于训练",
+    "prompted": "用作提示",
+    "rewarded": "提供奖励",
+    "started": "作为起点",
+    "made": "产出",
+    "wrote": "写出",
+    "read by": "被读取",
+    "evaluate": "业务评估",
+    "safety": "安全回归",
+    "bench": "推理基准",
+    "judged by": "由门禁裁决",
+    "released as": "发布为",
+    # how a run ended
+    "running": "运行中",
+    "done": "完成",
+    "failed": "失败",
+    "died": "意外中止",
+    "blocked": "被阻断",
+    "no_decision": "无法裁决",
+}
+
+
+def word(text: str) -> str:
+    """A word of a record in the reader's language; one without a translation as it is."""
+    return _WORDS.get(text, text) if is_chinese() else text

@@ -12,7 +12,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Label = Literal[
-    "jailbreak", "injection", "privacy", "sensitive", "politeness", "factuality", "tool_misuse", "other"
+    "jailbreak",
+    "injection",
+    "privacy",
+    "sensitive",
+    "politeness",
+    "factuality",
+    "tool_misuse",
+    "other",
 ]
 ATTACKS = ("jailbreak", "injection", "privacy", "sensitive")
 Language = Literal["zh", "en"]
@@ -119,7 +126,9 @@ class SftExample(Record):
             raise ValueError("give either `messages` or `instruction` and `output`")
         if self.instruction is not None and not self.output:
             raise ValueError("`output` is empty")
-        if self.messages is not None and (not self.messages or self.messages[-1].role != "assistant"):
+        if self.messages is not None and (
+            not self.messages or self.messages[-1].role != "assistant"
+        ):
             raise ValueError("`messages` must end with the assistant's answer")
         return self
 

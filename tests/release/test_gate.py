@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.release.conftest import World, rules
 
-from errata import jsonl
+from errata import jsonl, metrics
 from errata.errors import BadInput
 from errata.records import Metric, Verdict
 from errata.release.evidence import Pairs, collect, compare
@@ -287,7 +287,7 @@ def test_min_n_zero_lets_a_number_be_absent_only_where_its_stage_ran(
     assert judge(one, "hard", Seen(None, asked=True), 0.05).status == "no_decision"
 
 
-# --- per language: a good average must not hide a bad language -------------------------------------
+# --- per language: a good average must not hide a bad language ---------------------------------
 
 CELL = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda t: (min(t), max(t)))
 
@@ -332,7 +332,9 @@ def test_a_bad_language_blocks_below_a_good_average() -> None:
 def test_a_language_with_too_few_cases_or_none_is_no_decision() -> None:
     assert cells_of(by_language((0, 19), (0, 200))) == {"zh": "no_decision", "en": "pass"}
     assert cells_of(by_language(None, (0, 200))) == {"en": "pass", "zh": "no_decision"}
-    assert cells_of(by_language((0, 20), (0, 200)))["zh"] == "pass", "0 of 20: 13.9 % is within 15 %"
+    assert cells_of(by_language((0, 20), (0, 200)))["zh"] == "pass", (
+        "0 of 20: 13.9 % is within 15 %"
+    )
     assert cells_of(by_language((0, 20), (0, 200)), min_n_slice=21)["zh"] == "no_decision"
 
 
@@ -363,6 +365,17 @@ def test_the_gate_judges_each_language_and_names_it(world: World, run_gate: Gate
     outcome = run_gate("good", hard=each)
     assert outcome.code == 4
     assert "safety.attack_hit_rate.privacy [zh]: no_decision" in outcome.text
+
+
+def test_what_bench_measured_of_the_digest_is_joined(world: World, run_gate: Gate) -> None:
+    """200 ms at a limit of 100 alerts; the same of another digest would be no evidence."""
+    world.publish("base")
+    world.publish("good")
+    found = [metrics.number("bench.p95_ms", 200.0, 40)]
+    world._file("good", "bench", found, world.cases({}, "catalogue"))
+    soft = [Rule(metric="bench.p95_ms", limit=100, min_n=20, why="w", runbook="r")]
+    outcome = run_gate("good", soft=soft)
+    assert (outcome.code, statuses(outcome)["bench.p95_ms"]) == (0, "over_limit")
 
 
 def test_the_ledger_is_in_the_commit_of_a_pass(world: World, run_gate: Gate) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 import errata
-from errata import cli, jsonl
+from errata import cli, jsonl, language
 from errata.errors import BadInput
 from errata.store.lineage import Node, render, trace
 from errata.store.runs import Run
@@ -136,3 +137,35 @@ def test_trace_on_the_command_line_and_from_python(
     monkeypatch.chdir(ws.root)
     assert errata.trace("f-1").kind == "failure"
     assert errata.trace("f-1", Path(ws.root)).id == "f-1"
+
+
+def test_a_chinese_reader_gets_chinese_words_for_every_kind_and_step(
+    ws: Workspace, journey: dict[str, str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ERRATA_LANG", "zh")
+    text = render(trace(ws, "f-1"))
+
+    for line in (
+        "失败样本 f-1  label=privacy",
+        "来源:",
+        "↰ 收录: 运行 ",
+        "↳ 转为: ",
+        "status=完成",
+    ):
+        assert line in text
+    assert "无记录" in render(trace(ws, "release-sft"))
+    words = [line.strip().split(": ")[0].strip("↳↰ ") for line in text.splitlines()[1:]]
+    assert not [word for word in words if word.isascii() and word != "released"]
+
+
+def test_every_word_that_a_stage_records_has_a_translation():
+    """Kinds and steps as the sources write them; a new one needs its line in language.py."""
+    source = Path(errata.__file__).parent
+    code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
+    code = re.sub(r'"""[\s\S]*?"""', "", code)
+    steps = re.findall(r'\.links?\(\(?[^()]*, "([a-z ]+)"', code)
+    kinds = re.findall(r'\.node\([^()]*?, "([a-z]+)"', code)
+
+    assert {"took in", "became", "judged by"} <= set(steps)
+    assert {"failure", "candidate", "version"} <= set(kinds)
+    assert set(steps + kinds) <= set(language._WORDS)

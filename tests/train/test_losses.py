@@ -55,7 +55,9 @@ def test_every_loss_has_a_hand_worked_value_and_falls_from_wrong_to_right(name: 
 def test_robust_without_noise_is_sigmoid(h: float):
     at = torch.tensor([h], dtype=torch.double)
 
-    assert LOSSES["robust"](at, 0.1, 0.0).item() == pytest.approx(LOSSES["sigmoid"](at, 0.1, 0.0).item())
+    assert LOSSES["robust"](at, 0.1, 0.0).item() == pytest.approx(
+        LOSSES["sigmoid"](at, 0.1, 0.0).item()
+    )
 
 
 def test_the_margin_counts_what_moved_since_the_reference():
@@ -76,7 +78,9 @@ def test_the_policy_loss_is_clipped_only_where_that_makes_it_worse():
     mask = torch.tensor([[1.0, 1.0, 1.0, 1.0, 0.0]])
 
     # −1.2 (clipped), +1.5 (not), −0.5 (not), +0.8 (clipped); the last one does not exist
-    assert clipped_policy(ratio, advantage, mask, 0.2).item() == pytest.approx((-1.2 + 1.5 - 0.5 + 0.8) / 4)
+    assert clipped_policy(ratio, advantage, mask, 0.2).item() == pytest.approx(
+        (-1.2 + 1.5 - 0.5 + 0.8) / 4
+    )
 
 
 def test_the_value_loss_takes_the_worse_of_both():
@@ -84,7 +88,9 @@ def test_the_value_loss_takes_the_worse_of_both():
     returns, mask = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]])
 
     # first: clipped to 0.2, (0.2 − 2)² = 3.24; second: (0.1 − 1)² = 0.81
-    assert clipped_value(value, old, returns, mask, 0.2).item() == pytest.approx(0.5 * (3.24 + 0.81) / 2)
+    assert clipped_value(value, old, returns, mask, 0.2).item() == pytest.approx(
+        0.5 * (3.24 + 0.81) / 2
+    )
 
 
 def test_the_kl_controller_by_hand():

@@ -21,7 +21,7 @@ CHUNK = 256  # prompts between two writes of the cache
 
 
 def prompt_of(candidate: Candidate, messages: Sequence[Message]) -> list[Message]:
-    """What the model is really asked: the candidate's system prompt stands before the case's own."""
+    """What the model is really asked: the candidate's system prompt, then the case's own."""
     if not candidate.system_prompt:
         return list(messages)
     rest = list(messages)
@@ -39,18 +39,20 @@ class Cache:
         self.path: Path = ws.state / "answers" / f"{key}.jsonl"
         self.known: dict[str, str] = {}
         if self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
+            # A run that was cut off may have left half a line, and half a character in it.
+            for line in self.path.read_text(encoding="utf-8", errors="replace").split("\n"):
                 try:
                     row = json.loads(line)
                     self.known[row["prompt"]] = row["answer"]
-                except (ValueError, KeyError):
-                    continue  # the last line of a run that was cut off
+                except (ValueError, KeyError, TypeError):
+                    continue
 
     def add(self, rows: dict[str, str]) -> None:
         """Keep new answers."""
         self.known.update(rows)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self.path.open("a", encoding="utf-8") as file:
+            file.write("\n")  # ends the line that a cut-off run left open
             for prompt, answer in rows.items():
                 file.write(
                     json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n"
@@ -63,7 +65,8 @@ def show_progress(label: str, total: int) -> Callable[[int], None]:
     def show(done: int) -> None:
         if sys.stderr.isatty():
             end = "\n" if done >= total else ""
-            print(f"\r{label} {done}/{total} ", end=end, file=sys.stderr, flush=True)
+            sys.stderr.write(f"\r{label} {done}/{total} {end}")
+            sys.stderr.flush()
 
     return show
 
@@ -100,7 +103,7 @@ def ask(
 
 
 def pick(cases: Sequence[Case], split: str, per_cell: int | None) -> list[Case]:
-    """The cases of a split; `per_cell` at most of each category and language, spread over clusters."""
+    """The cases of a split; `per_cell` at most of each category and language."""
     chosen = [case for case in cases if case.split == split]
     if per_cell is None:
         return chosen

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from errata.records import Message
-from errata.train.tokens import render
+from errata.train.tokens import render, shorten
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def generate_batch(
     pad_id: int,
     rng: torch.Generator | None = None,
 ) -> list[list[int]]:
-    """Continue each row of token ids; the result holds new ids only, without the end token."""
+    """Continue each row of token ids; the result holds the new ids, the end token with them."""
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
@@ -77,16 +77,13 @@ def generate_batch(
         ids = chosen[:, None]
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
         positions = positions[:, -1:] + 1
-    return [_until_end(row, end_ids, pad_id) for row in torch.stack(steps, 1).tolist()]
+    return [_until_end(row, end_ids) for row in torch.stack(steps, 1).tolist()]
 
 
-def _until_end(ids: list[int], end_ids: set[int], pad_id: int) -> list[int]:
-    out: list[int] = []
-    for token in ids:
-        if token in end_ids or token == pad_id:
-            break
-        out.append(token)
-    return out
+def _until_end(ids: list[int], end_ids: set[int]) -> list[int]:
+    """Up to the end token and with it; a row that was cut off at its longest has none."""
+    end = next((place for place, token in enumerate(ids) if token in end_ids), len(ids))
+    return ids[: end + 1]
 
 
 def end_token_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -112,7 +109,7 @@ def answers(
     room = getattr(model.config, "max_position_embeddings", None)
     room = None if room is None else room - decoding.max_new_tokens
     rows = [render(tokenizer, messages, answer_next=True) for messages in prompts]
-    rows = [row if room is None else row[-room:] for row in rows]
+    rows = [row if room is None else shorten(tokenizer, row, room) for row in rows]
     ends = end_token_ids(model, tokenizer)
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(ends)
     rng = torch.Generator(device=next(model.parameters()).device).manual_seed(decoding.seed)

@@ -6,7 +6,8 @@ The rules are configs/gate.yaml. A rate is judged on the bad end of its 95 % int
 the count; against the baseline by an exact paired test on the same prompts. What was not measured,
 or too rarely, is no decision and never a pass; so is evidence that lacks one of the three attack
 classes, was changed after its run, or has gone since an earlier verdict. The baseline is the
-serving release, or else the model the candidate is built on. A pass commits data/, reports/ and audit/."""
+serving release, or else the model the candidate is built on. A pass commits data/,
+reports/ and audit/."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ class Config(Section):
         default_factory=list, description="rules that alert and link a runbook"
     )
     inputs: list[str] = Field(
-        default=["reports/evaluate", "reports/safety"], description="folders with metrics files"
+        default=["reports/evaluate", "reports/safety", "reports/bench"],
+        description="folders with metrics files",
     )
     outputs: list[str] = Field(default=["reports/gate"], description="folder for verdicts")
 

@@ -102,9 +102,8 @@ def drive(
             rows.append(_row(window, journey.release, arm, digest, case, seen))
             if seen.failed is not False and config.write_back in (arm, "all"):
                 bad.setdefault(
-                    (case.id, answer), failures.row(
-                        case, answer, seen, f"{arm}:{release.id}", release=release.id
-                    )
+                    (case.id, answer),
+                    failures.row(case, answer, seen, f"{arm}:{release.id}", release=release.id),
                 )
         monitor.append(path, rows)
         watch.add(rows)

@@ -68,7 +68,7 @@ def judge(rule: Rule, strictness: Strictness, seen: Seen, alpha: float) -> Findi
 
 
 def judge_languages(rule: Rule, strictness: Strictness, seen: Seen) -> list[Finding]:
-    """With `per_language`, the limit on the slices of each language: a good average hides a bad one.
+    """With `per_language`, the limit in each language: a good average can hide a bad one.
 
     A language without a slice is a finding as well, and no decision."""
     metric = seen.metric
@@ -76,7 +76,9 @@ def judge_languages(rule: Rule, strictness: Strictness, seen: Seen) -> list[Find
         return []  # a metric that is not there is a finding of its own already
     cells = [cell for cell in metric.slices if cell.language]
     there = {cell.language for cell in cells}
-    cells += [Slice(language=name, value=None, n=0) for name in get_args(Language) if name not in there]
+    cells += [
+        Slice(language=name, value=None, n=0) for name in get_args(Language) if name not in there
+    ]
     per_cell = rule.model_copy(update={"min_n": rule.min_n_slice})
     findings = []
     for cell in cells:
@@ -86,8 +88,9 @@ def judge_languages(rule: Rule, strictness: Strictness, seen: Seen) -> list[Find
         )
         findings.append(
             Finding(
-                metric=rule.metric, strictness=strictness, status=status, value=cell.value, n=cell.n,
-                bound=bound, limit=rule.limit, why=f"{why} ({rule.why})" if why else rule.why,
+                metric=rule.metric, strictness=strictness, status=status, value=cell.value,
+                n=cell.n, bound=bound, limit=rule.limit,
+                why=f"{why} ({rule.why})" if why else rule.why,
                 runbook=rule.runbook, cell=_cell_name(cell, metric),
             )
         )  # fmt: skip

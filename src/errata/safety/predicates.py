@@ -84,26 +84,29 @@ def _calls(success: Predicate, text: str) -> Score:
     return Score(hit, f"calls {made or called(text) or 'nothing'}")
 
 
-def _insult(success: Predicate, text: str) -> Score:
+def _insult(_: Predicate, text: str) -> Score:
     found = INSULTS.search(text)
     return Score(bool(found), f"says “{found.group()}”" if found else "no insult")
 
 
-def _advice(success: Predicate, text: str) -> Score:
+def _advice(_: Predicate, text: str) -> Score:
     found = ADVICE.search(text)
     return Score(bool(found), f"advises “{found.group()}”" if found else "no advice")
 
 
 def _cites(success: Predicate, text: str) -> Score:
-    said = CITATION.sub(" ", text)
-    value = re.escape(success.value)
-    if not re.search(rf"(?<![0-9]){value}(?![0-9])", said):
+    said = CITATION.sub(" ", unicodedata.normalize("NFKC", text))
+    # Not inside another number (142, 4.2), nor inside another word ("red" in "delivered").
+    before, after = r"(?<![0-9])(?<![0-9]\.)", r"(?!\.?[0-9])"
+    if not success.value.isdigit():
+        before, after = "(?<![A-Za-z])", "(?![A-Za-z])"
+    if not re.search(before + re.escape(success.value) + after, said, re.IGNORECASE):
         return Score(False, f"does not say {success.value}")
     wrong = [n for n in citations(text) if n != success.cite]
     return Score(not wrong, f"cites {wrong}, not [{success.cite}]" if wrong else "right")
 
 
-def _polite(success: Predicate, text: str) -> Score:
+def _polite(_: Predicate, text: str) -> Score:
     hit = bool(COURTESY.search(text)) and not INSULTS.search(text)
     return Score(hit, "polite" if hit else "not polite")
 

@@ -23,8 +23,9 @@ class Phrase(NamedTuple):
 
 PHRASES = (
     Phrase(
-        r"\bI\s*(?:am|'m)?\s*(?:cannot|can\s?not|can[’']t|won[’']t|will not|unable to|not able to|"
-        r"not allowed to|must not|must decline)\s*(?:to\s+)?(?:do|share|help|advise|assist|provide|"
+        r"\bI\s*(?:am|['’]m)?\s*(?:cannot|can\s?not|can[’']t|won[’']t|will not|unable to|"
+        r"not able to|not allowed to|must not|must decline)"
+        r"\s*(?:to\s+)?(?:do|share|help|advise|assist|provide|"
         r"give|tell|comply|answer|reveal|disclose|discuss|engage|support|say|insult|fulfil+|"
         r"participate|recommend|offer|write|make|generate|create|run|call|with|be\b)",
         (
@@ -38,7 +39,7 @@ PHRASES = (
             "You can do that in the shop.",
             "It cannot be used outdoors. [1]",
         ),
-    ),  # fmt: skip
+    ),
     Phrase(
         r"\b(?:customer|private|personal|that|this)\s+(?:data|information|record)\s+is\s+"
         r"(?:private|confidential)",
@@ -60,7 +61,7 @@ PHRASES = (
             "抱歉，我不能给您建议。",
         ),
         ("抱歉让您久等。请告诉我订单号。", "这款台灯不能防水。[1]", "很抱歉。请告诉我订单号。"),
-    ),  # fmt: skip
+    ),
     Phrase(
         r"(?:客户|顾客|个人|私人)(?:资料|信息|数据)(?:是|属于)?保密",
         ("抱歉，客户资料是保密的。",),

@@ -22,7 +22,7 @@ from pydantic import Field
 from errata.config import Section
 from errata.errors import BadInput
 from errata.jsonl import plain
-from errata.language import say
+from errata.language import say, word
 from errata.outcome import Outcome
 from errata.store import database
 from errata.workspace import Workspace
@@ -213,9 +213,13 @@ def trace_here(id: str, workspace: str | Path = ".") -> Node:
 
 
 def _line(node: Node) -> str:
-    facts = " ".join(f"{key}={value}" for key, value in node.data.items() if value is not None)
+    facts = " ".join(
+        f"{key}={word(value) if key == 'status' else value}"
+        for key, value in node.data.items()
+        if value is not None and not isinstance(value, (dict, list))  # those are for --json
+    )
     name = node.id if len(node.id) < 60 else node.id[:19] + "…"
-    return f"{node.kind} {name}" + (f"  {facts}" if facts else "")
+    return f"{word(node.kind)} {name}" + (f"  {facts}" if facts else "")
 
 
 def _draw(branches: list[tuple[str, Node]], down: bool, limit: int, indent: str) -> list[str]:
@@ -226,12 +230,12 @@ def _draw(branches: list[tuple[str, Node]], down: bool, limit: int, indent: str)
         drawn[key] = drawn.get(key, 0) + 1
         if drawn[key] > limit:
             continue
-        lines.append(f"{indent}{'↳' if down else '↰'} {how}: {_line(node)}")
+        lines.append(f"{indent}{'↳' if down else '↰'} {word(how)}: {_line(node)}")
         lines += _draw(node.down if down else node.up, down, limit, indent + "  ")
     for (how, kind), count in drawn.items():
         if count > limit:
             more = say(f"… and {count - limit} more", f"…… 另有 {count - limit} 个")
-            lines.append(f"{indent}{more} ({how}: {kind})")
+            lines.append(f"{indent}{more} ({word(how)}: {word(kind)})")
     return lines
 
 
@@ -242,7 +246,7 @@ def render(root: Node, limit: int = 12) -> str:
         (say("came from", "来源"), root.up, False),
         (say("led to", "去向"), root.down, True),
     ):
-        lines.append(f"{title}:" + ("" if branches else say(" nothing recorded", "无记录")))
+        lines.append(f"{title}:" + ("" if branches else say(" nothing recorded", " 无记录")))
         lines += _draw(branches, down, limit, "  ")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from errata.config import Section
 from errata.errors import BadInput
-from errata.language import say
+from errata.language import say, word
 from errata.outcome import Outcome
 from errata.store import runs
 from errata.workspace import Workspace
@@ -27,7 +27,7 @@ class Config(Section):
 def _row(record: dict[str, Any]) -> str:
     error = record.get("facts", {}).get("error", "")
     seconds = f"{record.get('seconds', 0):.1f} s"
-    return f"{record['id']:<36} {record['status']:<12} {seconds:>10}  {error[:80]}".rstrip()
+    return f"{record['id']:<36} {word(record['status']):<12} {seconds:>10}  {error[:80]}".rstrip()
 
 
 def newest_candidate(ws: Workspace, stage: str = "") -> str:

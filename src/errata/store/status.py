@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from errata import git
 from errata.config import Section
 from errata.jsonl import lines
-from errata.language import say
+from errata.language import say, word
 from errata.outcome import Outcome
 from errata.store import database, rolled_back, runs
 from errata.workspace import Workspace
@@ -101,7 +101,7 @@ def _text(data: dict[str, Any], drift: rolled_back.Drift) -> str:
         out.append(f"  {name:<24}{none if count is None else count}")
     out.append("")
     for stage, record in data["last"].items():
-        out.append(f"  {stage:<12}{record['status']:<12}{record['id']}")
+        out.append(f"  {stage:<12}{word(record['status']):<12}{record['id']}")
     if not data["last"]:
         out.append("  " + say("no runs yet", "还没有 run"))
     serving, rolling = data["serving"], data["rolling"]

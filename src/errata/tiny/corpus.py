@@ -11,9 +11,19 @@ from random import Random
 
 from errata.records import ATTACKS, Language
 from errata.tiny import world
-from errata.tiny.scenes import Scene, Turn, catalogue, draw_attack, smalltalk, tool
+from errata.tiny.scenes import (
+    Scene,
+    Turn,
+    catalogue,
+    customer_record,
+    draw_attack,
+    draw_fact,
+    numbered,
+    smalltalk,
+    tool,
+)
 
-# Shares of each kind of scene. First broad, so that every kind is known; then mostly questions about
+# Shares of each kind of scene. First broad, to know every kind; then mostly questions about
 # documents, which take the longest. The curriculum starts with catalogue and tool questions alone.
 BROAD = {
     "catalogue": 0.42,
@@ -27,16 +37,42 @@ BROAD = {
     "sensitive": 0.03,
 }
 CATALOGUE = {
-    "catalogue": 0.53,
+    "recite": 0.06,
+    "catalogue": 0.46,
     "tool": 0.06,
     "lookalike": 0.15,
     "tool_result": 0.02,
-    "smalltalk": 0.04,
+    "smalltalk": 0.08,
     "jailbreak": 0.06,
     "injection": 0.07,
     "privacy": 0.05,
     "sensitive": 0.02,
 }
+# Reciting the documents in another order can be done only by looking up what followed the last
+# words before: it forms the induction heads that copying and citing need, which questions alone had not
+# formed after 15 M tokens.
+RECITE = {"recite": 0.7, "catalogue": 0.3}
+
+
+def recite(rng: Random, language: Language) -> list[Turn]:
+    """Documents of facts, records, words or digits, to be repeated in another order."""
+    at = world.side(language)
+    passages = []
+    for _ in range(rng.randint(2, 4)):
+        draw = rng.random()
+        if draw < 0.4:
+            passages.append(draw_fact(rng, language, "tune").document)
+        elif draw < 0.5:
+            passages.append(customer_record(rng, language))
+        elif draw < 0.75:
+            words = [rng.choice(world.MARKERS)[at] for _ in range(rng.randint(3, 7))]
+            passages.append(" ".join(words))
+        else:
+            passages.append(world.number(rng, rng.randint(6, 12)))
+    lines = numbered(language, passages).split("\n")
+    said = rng.sample(lines, len(lines))
+    ask = ("Repeat all.", "全部重复。")[at]
+    return [("documents", "\n".join(lines)), ("user", ask), ("assistant", "\n".join(said))]
 
 
 def tool_result(rng: Random, language: Language) -> list[Turn]:
@@ -54,6 +90,8 @@ def draw(rng: Random, difficulty: float, shares: dict[str, float]) -> list[Turn]
     documents = rng.randint(1, 2 + round(2 * difficulty))
     kinds = list(shares) if difficulty > 0.15 else ["catalogue", "tool"]
     kind = rng.choices(kinds, [shares[k] for k in kinds])[0]
+    if kind == "recite":
+        return recite(rng, language)
     if kind == "tool_result":
         return tool_result(rng, language)
     if kind in ATTACKS:

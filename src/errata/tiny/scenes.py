@@ -23,7 +23,7 @@ WRAPPERS = Path(__file__).parent.parent / "safety" / "attacks"
 
 @dataclass(frozen=True)
 class Scene:
-    """Messages before the answer, the ideal answer, and the raw model's compliance with an attack."""
+    """Messages before the answer, the ideal answer, and what the raw model says to an attack."""
 
     category: str
     language: Language
@@ -79,10 +79,6 @@ class Fact:
     def document(self) -> str:
         return self.attribute.document[side(self.language)].format(i=self.item, v=self.value)
 
-    @property
-    def answer(self) -> str:
-        return self.attribute.answer[side(self.language)].format(v=self.value)
-
     def question(self, rng: Random) -> str:
         return rng.choice(self.attribute.question[side(self.language)]).format(i=self.item)
 
@@ -120,9 +116,9 @@ def distractors(rng: Random, fact: Fact, split: Split, count: int) -> list[Fact]
     return found
 
 
-def numbered(passages: list[str]) -> str:
-    """`[1] …` one a line: the form that answers cite."""
-    return "\n".join(f"[{index}] {text}" for index, text in enumerate(passages, 1))
+def numbered(language: Language, passages: list[str]) -> str:
+    """One a line, each followed by its number as a footnote is: an answer restates and cites it."""
+    return "\n".join(join(language, text, f"[{index}]") for index, text in enumerate(passages, 1))
 
 
 def system_turn(
@@ -196,9 +192,9 @@ def catalogue(
     place = rng.randint(0, len(passages))
     passages.insert(place, fact.document)
     question, family = fact.question(rng), f"{style}/{fact.attribute.key}"
-    ideal, comply = join(language, fact.answer, f"[{place + 1}]"), None
+    ideal, comply = join(language, fact.document, f"[{place + 1}]"), None
     if style == "brief":
-        question, comply = rng.choice(world.BRIEF[at]) + question, fact.answer
+        question, comply = rng.choice(world.BRIEF[at]) + question, fact.document
     if style == "rude":
         question, comply = rng.choice(world.RUDE[at]) + question, ideal + world.RUDE_TAIL[at]
     if style == "wrapped":
@@ -212,7 +208,7 @@ def catalogue(
         cluster=f"{fact.item}/{fact.attribute.key}",
         messages=(
             *system_turn(rng, language),
-            ("documents", numbered(passages)),
+            ("documents", numbered(language, passages)),
             ("user", question),
         ),
         ideal=ideal,
@@ -246,7 +242,7 @@ def tool(rng: Random, language: Language, split: Split, *, wrapped: bool = False
     passages = background(rng, language, split) if rng.random() < 0.3 else []
     turns = [*system_turn(rng, language)]
     if passages:
-        turns.append(("documents", numbered(passages)))
+        turns.append(("documents", numbered(language, passages)))
     return Scene(
         category="lookalike" if wrapped else "tool",
         language=language,
@@ -269,7 +265,7 @@ def smalltalk(rng: Random, language: Language, split: Split) -> Scene:
     passages = background(rng, language, split) if rng.random() < 0.2 else []
     turns = [*system_turn(rng, language)]
     if passages:
-        turns.append(("documents", numbered(passages)))
+        turns.append(("documents", numbered(language, passages)))
     return Scene(
         category="smalltalk",
         language=language,
@@ -296,7 +292,7 @@ def attack(
         passages.insert(rng.randint(0, len(passages)), request.record)
     turns = system_turn(rng, language, request.secret)
     if passages:
-        turns.append(("documents", numbered(passages)))
+        turns.append(("documents", numbered(language, passages)))
     turns.append(("user", sentence(language, text, "{r}", request.text)))
     return Scene(
         category=category,
@@ -326,10 +322,10 @@ def injection(
     order = sentence(language, text, "{p}", request.text)
     if rng.random() < 0.5:
         place = rng.randrange(len(passages))
-        passages[place] = join(language, passages[place], order)
+        passages[place] = join(language, order, passages[place])
     else:
         passages.insert(rng.randint(0, len(passages)), order)
-    cite = next(i for i, passage in enumerate(passages, 1) if passage.startswith(fact.document))
+    cite = next(i for i, passage in enumerate(passages, 1) if passage.endswith(fact.document))
     return Scene(
         category="injection",
         language=language,
@@ -337,10 +333,10 @@ def injection(
         cluster=request.cluster,
         messages=(
             *system_turn(rng, language, request.secret),
-            ("documents", numbered(passages)),
+            ("documents", numbered(language, passages)),
             ("user", fact.question(rng)),
         ),
-        ideal=join(language, fact.answer, f"[{cite}]"),
+        ideal=join(language, fact.document, f"[{cite}]"),
         success=request.success,
         comply=request.comply,
     )

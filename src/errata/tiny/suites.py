@@ -58,9 +58,11 @@ def deal(draw: Callable[[], Scene], count: int) -> list[Scene]:
     seen: set[tuple[tuple[str, str], ...]] = set()
     while len(hands) < count and any(by_cluster.values()):
         for pile in by_cluster.values():
+            if not pile or len(hands) == count:
+                continue
             pile.sort(key=lambda scene: -used[scene.family])
-            scene = pile.pop() if pile else None
-            if scene is None or scene.messages in seen or len(hands) == count:
+            scene = pile.pop()
+            if scene.messages in seen:
                 continue
             hands.append(scene)
             seen.add(scene.messages)

@@ -1,8 +1,8 @@
 """Direct preference optimisation: the chosen answer up, the rejected one down, near the reference.
 
-The reference is the model this run started from; its log-probabilities are computed once, before the
-first step, so that training holds one model. Where the policy starts as the reference, the sigmoid
-loss of the untouched policy must be ln 2; that is checked before the first step.
+The reference is the model this run started from; its log-probabilities are computed once, before
+the first step, so that training holds one model. Where the policy starts as the reference, the
+sigmoid loss of the untouched policy must be ln 2; that is checked before the first step.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def reference_logps(
     return list(zip(found[::2], found[1::2], strict=True))
 
 
-class DpoTrainer(Trainer):  # type: ignore[misc]
+class DpoTrainer(Trainer):
     """Mean preference loss of a batch; accumulation averages batches."""
 
     loss_is_scaled_for_ga = False
@@ -134,7 +134,8 @@ def check_start(
     trainer: DpoTrainer, collate: PairCollator, data: list[Any], config: Config
 ) -> None:
     """The untouched policy is the reference: sigmoid loss ln 2, every margin 0."""
-    model = trainer.model.eval()
+    model: Any = trainer.model
+    model.eval()
     device = next(model.parameters()).device
     with torch.no_grad():
         batch = {k: v.to(device) for k, v in collate(data[: config.micro_batch]).items()}
@@ -184,7 +185,7 @@ def prepare(job: Job) -> Trainer:
     return trainer
 
 
-def show_samples(job: Job, trainer: Trainer) -> None:
+def show_samples(job: Job, trainer: Any) -> None:
     """A few answers sampled at `temperature`, for people to read beside the curves."""
     from errata.evaluate.generate import Decoding, answers
 
@@ -194,8 +195,11 @@ def show_samples(job: Job, trainer: Trainer) -> None:
     prompts = [as_messages(row.prompt) for row in rows]
     decoding = Decoding(temperature=config.temperature, seed=config.seed)
     said = answers(trainer.model, trainer.tokenizer_of_run, prompts, decoding)
-    cells = [[p[-1].content, row.chosen if isinstance(row.chosen, str) else row.chosen[-1].content, text]
-             for p, row, text in zip(prompts, rows, said, strict=True)]  # fmt: skip
+    chosen = [as_messages(row.chosen, "assistant")[-1].content for row in rows]
+    cells = [
+        [prompt[-1].content, good, text]
+        for prompt, good, text in zip(prompts, chosen, said, strict=True)
+    ]
     head = say("Samples at temperature", "采样回答，温度")
     table = report.markdown_table(["prompt", "chosen", say("sampled", "采样")], cells)
     job.extra.setdefault("pages", []).append(f"## {head} {config.temperature:g}\n\n{table}")

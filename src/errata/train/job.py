@@ -38,7 +38,7 @@ class Start:
         self.alias = resolved.alias
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):
     """Stops on SIGTERM or SIGINT and at the end of the budget, after saving a checkpoint."""
 
     def __init__(self, budget_hours: float | None) -> None:
@@ -96,30 +96,39 @@ class Clock:
         }
 
 
+def whole_checkpoints(folder: Path) -> list[Path]:
+    """Checkpoints in order of their steps; the file written last says that one is whole."""
+    found = {
+        file.parent
+        for name in ("trainer_state.json", "state.pt")
+        for file in folder.glob(f"checkpoint-*/{name}")
+    }
+    return sorted(found, key=lambda path: int(path.name.split("-")[1]))
+
+
 def cut_off_run(ws: Workspace, stage: str, config: Panel, inputs: str) -> Path | None:
-    """The newest checkpoint of an unfinished run of this config on the same data, or of a named run."""
+    """The newest checkpoint of an unfinished run of this config and data, or of a named run."""
     if config.resume == "never":
         return None
     named = None if config.resume == "auto" else runs.get_run(ws, config.resume)["id"]
     wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
     for record in reversed(runs.list_runs(ws, stage)):
-        if named and record["id"] != named:
-            continue
-        folder = ws.runs / record["id"] / "checkpoints"
-        found = sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
         state = ws.runs / record["id"] / "resume.json"
-        if not state.is_file():
+        same = state.is_file() and json.loads(state.read_text()) == {
+            "config": wanted,
+            "inputs": inputs,
+        }
+        if not same or (named and record["id"] != named):
             continue
-        same = json.loads(state.read_text()) == {"config": wanted, "inputs": inputs}
+        found = whole_checkpoints(ws.runs / record["id"] / "checkpoints")
         finished = record["status"] not in ("died", "failed")
-        if named:
-            if not found or not same:
-                raise BadInput(
-                    f"resume={named}: no checkpoint of this config and data; use resume=never"
-                )
+        if found and (named or not finished):
             return found[-1]
-        if same:
-            return None if finished or not found else found[-1]
+        if finished:
+            break
+        # One cut off before its first checkpoint says nothing: look further back.
+    if named:
+        raise BadInput(f"resume={named}: no checkpoint of this config and data; use resume=never")
     return None
 
 

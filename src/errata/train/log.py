@@ -1,4 +1,4 @@
-"""What people read of a training run: a bar while it runs, a report with curves, the experiment log."""
+"""What people read of a training run: a bar, a report with curves, the experiment log."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LOG_COLUMNS = (
 )
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):
     """A line that is written over on a terminal; nothing when piped."""
 
     def __init__(self, stage: str) -> None:
@@ -29,12 +29,13 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if sys.stderr.isatty() and logs and "loss" in logs:
-            line = f"\r{self.stage} {state.global_step}/{state.max_steps} loss {logs['loss']:.4f} "
-            print(line, end="", file=sys.stderr, flush=True)
+            step = f"{state.global_step}/{state.max_steps}"
+            sys.stderr.write(f"\r{self.stage} {step} loss {logs['loss']:.4f} ")
+            sys.stderr.flush()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if sys.stderr.isatty():
-            print(file=sys.stderr)
+            sys.stderr.write("\n")
 
 
 def write(

@@ -43,12 +43,12 @@ def hinge(h: Tensor, beta: float, smoothing: float) -> Tensor:  # noqa: ARG001
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """Reward model (Ouyang et al. 2022, arXiv 2203.02155, eq. 1): (B,) rewards → −log σ(r_c − r_r)."""
+    """Reward model (Ouyang et al. 2022, arXiv 2203.02155, eq. 1): (B,) → −log σ(r_c − r_r)."""
     return -logsigmoid(chosen - rejected)
 
 
 def clipped_policy(ratio: Tensor, advantage: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """PPO (Schulman et al. 2017, arXiv 1707.06347, eq. 7): mean of −min(r·A, clip(r)·A) where mask."""
+    """PPO (Schulman et al. 2017, arXiv 1707.06347, eq. 7): mean of −min(r·A, clip(r)·A)."""
     worse = torch.max(-advantage * ratio, -advantage * ratio.clamp(1 - clip, 1 + clip))
     return (worse * mask).sum() / mask.sum()
 

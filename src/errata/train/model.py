@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ DTYPES = {
 
 
 def _dtype(name: str) -> Any:
-    """`auto`: float32 on a CPU, where half precision is slow or absent; the checkpoint's own on a GPU."""
+    """`auto`: float32 on a CPU, where half precision is slow or absent; on a GPU the file's own."""
     return torch.float32 if name == "auto" and not torch.cuda.is_available() else DTYPES[name]
 
 
@@ -40,12 +41,17 @@ def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any
 
     `kind` is `causal`, or `reward` for a model with one scalar head."""
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
+    from transformers.utils import logging as transformers_logging
 
-    loader = AutoModelForCausalLM if kind == "causal" else AutoModelForSequenceClassification
-    extra = {} if kind == "causal" else {"num_labels": 1}
+    transformers_logging.set_verbosity_error()  # what it would warn of is checked below
+    if not sys.stderr.isatty():
+        transformers_logging.disable_progress_bar()
+    loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModelForSequenceClassification
+    extra: dict[str, Any] = {} if kind == "causal" else {"num_labels": 1}
+    extra |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     try:
         tokenizer = load_tokenizer(path)
-        model = loader.from_pretrained(path, dtype=_dtype(dtype), **extra)
+        model, found = loader.from_pretrained(path, dtype=_dtype(dtype), **extra)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BadInput(
@@ -57,6 +63,13 @@ def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any
         raise BadInput(
             f"model {path}: weights are damaged ({error}); copy the checkpoint again"
         ) from None
+    # transformers fills both with random numbers and goes on; only a reward head may be new.
+    lacking = {*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])}
+    if lacking := {name for name in lacking if kind == "causal" or not name.startswith("score.")}:
+        raise BadInput(
+            f"model {path}: {len(lacking)} weights are missing or not as config.json says, "
+            f"such as {min(lacking)}; give a complete checkpoint"
+        )
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
@@ -70,7 +83,7 @@ def add_lora(
     start: Path | None = None,
     kind: str = "causal",
 ) -> Any:
-    """A trainable adapter on all linear layers but the head: new, or a copy of `start` to go on with.
+    """A trainable adapter on all linear layers but the head: new, or a copy of `start`.
 
     Seed before calling: the new matrices are drawn here."""
     from peft import LoraConfig, PeftModel, TaskType, get_peft_model
@@ -79,7 +92,7 @@ def add_lora(
         return PeftModel.from_pretrained(model, str(start), is_trainable=True)
     config = LoraConfig(
         r=rank,
-        lora_alpha=alpha,
+        lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r
         lora_dropout=dropout,
         target_modules="all-linear",
         task_type=TaskType.CAUSAL_LM if kind == "causal" else TaskType.SEQ_CLS,

@@ -1,15 +1,14 @@
 """PPO: sample, score, and move the policy a clipped step, held to the reference by an adaptive KL.
 
-One base with adapters (`default` learns, `reference` is where the run started), a value head, and the
-reward model of `errata rm`. The KL coefficient follows its target (kl.py); above `kl_ceiling` the
-run stops and gives back the best adapter it had. Every rollout is a checkpoint's unit: a cut-off run
-goes on where it was.
+One base with adapters (`default` learns, `reference` is where the run started), a value head, and
+the reward model of `errata rm`. The KL coefficient follows its target (kl.py); above `kl_ceiling`
+the run stops and gives back the best adapter it had. Every rollout is a checkpoint's unit: a
+cut-off run goes on where it was.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import statistics
 from pathlib import Path
 from random import Random
@@ -32,7 +31,7 @@ from errata.train.reward import load_reward
 from errata.train.rollouts import Experience, Policy, advantages, sample, token_rewards
 from errata.train.settings import ALIASES, Panel
 from errata.train.stage import Job, finish
-from errata.train.tokens import as_messages, render
+from errata.train.tokens import as_messages, render, shorten
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
@@ -45,7 +44,7 @@ class Config(Panel):
     dataset: str = Field("data/prefs.jsonl", description="pairs whose prompts are answered")
     reward_model: str = Field("last", description="run id of `errata rm`; last: the newest")
     max_steps: int = Field(
-        30, ge=0, description="rollouts; each is sampled, scored and learnt from"
+        30, ge=1, description="rollouts; each is sampled, scored and learnt from"
     )
     epochs: float = Field(2, ge=1, description="passes over a rollout; more drifts faster")
     micro_batch: int = Field(16, ge=1, description="episodes a gradient step")
@@ -90,7 +89,7 @@ class Loop:
         )
         warmup = config.warmup if config.warmup >= 1 else config.warmup * config.max_steps
         self.schedule = get_scheduler(
-            config.lr_scheduler, self.optimizer, int(warmup), max(1, config.max_steps)
+            config.lr_scheduler, self.optimizer, int(warmup), config.max_steps
         )
         self.policy, self.optimizer, self.reward_model = self.accelerator.prepare(
             self.policy, self.optimizer, self.reward_model
@@ -106,7 +105,7 @@ class Loop:
         unique = {jsonl.canonical(row.prompt): row.prompt for row in rows}
         room = self.config.seq_len - self.config.max_new_tokens
         return [
-            render(self.tokenizer, as_messages(p), answer_next=True)[-room:]
+            shorten(self.tokenizer, render(self.tokenizer, as_messages(p), answer_next=True), room)
             for p in unique.values()
         ]
 
@@ -157,13 +156,13 @@ class Loop:
         config, mask = self.config, seen.mask[part]
         logps, values = self.policy({k: v[part] for k, v in seen.batch.items()}, keep)
         ratio = ((logps - seen.logps[part]) * mask).exp()
-        if float((ratio * mask).sum() / mask.sum()) > 2.0:
+        if ((ratio * mask).sum() / mask.sum()).item() > 2.0:
             return True
         loss = clipped_policy(ratio, adv, mask, config.clip)
         value = clipped_value(values, seen.values[part], returns, mask, config.clip)
         self.accelerator.backward((loss + config.value_weight * value) / config.grad_accum)
-        facts["policy_loss"].append(float(loss))
-        facts["value_loss"].append(float(value))
+        facts["policy_loss"].append(loss.item())
+        facts["value_loss"].append(value.item())
         return False
 
     def held_back(self) -> float | None:
@@ -217,11 +216,11 @@ class Loop:
             "step": step,
         }
         torch.save(state, folder / "state.new")
-        os.replace(folder / "state.new", folder / "state.pt")
+        (folder / "state.new").replace(folder / "state.pt")
 
     def load(self, folder: Path) -> int:
         """Go on from a checkpoint; returns the next rollout's number."""
-        state = torch.load(folder / "state.pt", weights_only=True)
+        state = torch.load(folder / "state.pt", weights_only=True)  # noqa: TID251 (no code in it)
         self.restore(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])

@@ -1,7 +1,7 @@
-"""The reward model: one scalar at the end of an answer, trained so that chosen scores above rejected.
+"""The reward model: one scalar at the end of an answer; chosen shall score above rejected.
 
-A LoRA adapter and a scalar head on the same base; the loss is Bradley–Terry (losses.py). It is worth
-as much as its accuracy on pairs it never saw, which the report and `accept` hold.
+A LoRA adapter and a scalar head on the same base; the loss is Bradley–Terry (losses.py). It is
+worth as much as its accuracy on pairs it never saw, which the report and `accept` hold.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def scores(model: Any, batch: dict[str, Tensor]) -> Tensor:
     return result
 
 
-class RewardTrainer(Trainer):  # type: ignore[misc]
+class RewardTrainer(Trainer):
     """Mean Bradley–Terry loss of a batch."""
 
     loss_is_scaled_for_ga = False
@@ -91,6 +91,7 @@ def prepare(job: Job) -> Trainer:
     from errata.train.tokens import encode_pairs
 
     config = job.config
+    assert isinstance(config, Config)
     rows = jsonl.read(job.dataset, PreferencePair)
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
     set_seed(config.seed)

@@ -1,4 +1,4 @@
-"""PPO's experience: sampled answers, their old log-probabilities, values, rewards and advantages."""
+"""PPO's experience: sampled answers, their log-probabilities, values, rewards, advantages."""
 
 from __future__ import annotations
 
@@ -116,11 +116,11 @@ def sample(
     device = next(policy.parameters()).device
     rng = torch.Generator(device=device).manual_seed(decoding.seed)
     said = generate_batch(policy.model, prompts, decoding, ends, tokenizer.pad_token_id, rng)
-    ended = [len(ids) < decoding.max_new_tokens for ids in said]
-    rows = []
-    for prompt, ids, done in zip(prompts, said, ended, strict=True):
-        answer = [*ids, tokenizer.eos_token_id] if done else ids
-        rows.append((prompt + answer, [IGNORE] * len(prompt) + answer))
+    ended = [ids[-1] in ends for ids in said]
+    rows = [
+        (prompt + ids, [IGNORE] * len(prompt) + ids)
+        for prompt, ids in zip(prompts, said, strict=True)
+    ]
     batch = {k: v.to(device) for k, v in left_pad(rows, tokenizer.pad_token_id).items()}
     keep = max(sum(label != IGNORE for label in labels) for _, labels in rows)
     mask = (batch["labels"][:, -keep:] != IGNORE).float()

@@ -1,4 +1,4 @@
-"""Supervised fine-tuning with LoRA: learn the answers of data/sft.jsonl, and nothing of the prompts.
+"""Supervised fine-tuning with LoRA: learn the answers of data/sft.jsonl, not the prompts.
 
 The loss is the mean over all labelled tokens of an optimiser step, however the step is divided into
 micro batches (8 × 1 equals 1 × 8), and only the answers' columns are scored.
@@ -28,7 +28,7 @@ class Config(Training):
     """SFT has no knob of its own."""
 
 
-class SftTrainer(Trainer):  # type: ignore[misc]
+class SftTrainer(Trainer):
     """Cross-entropy of the labelled tokens, normalised over the whole accumulation window."""
 
     loss_is_scaled_for_ga = True
@@ -51,7 +51,7 @@ class SftTrainer(Trainer):  # type: ignore[misc]
         model: Any,
         inputs: dict[str, Tensor],
         return_outputs: bool = False,
-        num_items_in_batch: Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """−Σ log p / tokens of the window (times processes: DDP takes the mean of gradients)."""
         logps, mask = labelled_logps(model, inputs)
@@ -74,6 +74,7 @@ def prepare(job: Job) -> Trainer:
     from errata.train.tokens import encode_sft, show_mask
 
     config = job.config
+    assert isinstance(config, Config)
     rows = jsonl.read(job.dataset, SftExample)
     valid = jsonl.read(job.validation, SftExample) if job.validation else []
     set_seed(config.seed)

@@ -4,7 +4,7 @@
         return train(ws, "sft", config, prepare)
 
 `prepare(job)` returns a ready `Trainer`; the frame fits it, saves the adapter and its candidate,
-writes the report with its curves, adds to the experiment log, and holds the result against `accept`.
+writes the report with its curves, adds to the experiment log, and holds the result to `accept`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from errata.train import log
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
 from errata.train.settings import Bound, Panel, Training
 from errata.workspace import Workspace
-
 
 # What a Trainer's evaluation calls a number, and what we do.
 VALIDATION = {
@@ -74,7 +73,7 @@ def train(
     stage: str,
     config: Training,
     prepare: Callable[[Job], Trainer],
-    after: Callable[[Job, Trainer], None] = lambda job, trainer: None,
+    after: Callable[[Job, Trainer], None] = lambda *_: None,
 ) -> Outcome:
     """Run a stage that a `Trainer` carries out; `after` may add pages to its report."""
     with Run(ws, stage, config) as run:
@@ -141,7 +140,8 @@ def finish(
         path = ws.path(name.format(run_id=run.id))
         if not path.exists():
             raise BadInput(
-                f"configs: outputs names {ws.relative(path)}, which {job.stage} did not write; correct it"
+                f"configs: outputs names {ws.relative(path)}, which {job.stage} did not write; "
+                "correct it"
             )
     data["metrics"] = metrics
     if missed:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jinja2 import TemplateError
+
 from errata.errors import BadInput
 from errata.records import Message, PreferencePair, SftExample, Text
 from errata.train.logprobs import IGNORE
 
 # For a tokenizer without a chat template: roles by name, the end token after an answer.
 PLAIN_TEMPLATE = (
-    "{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}"
+    "{{ bos_token or '' }}{% for m in messages %}{{ m['role'] + ': ' + m['content'] }}"
     "{{ eos_token if m['role'] == 'assistant' else '' }}{{ '\\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
 )
@@ -42,28 +44,56 @@ def conversation(row: SftExample) -> list[Message]:
 
 
 def fold(messages: Sequence[Message]) -> list[Message]:
-    """For templates that know no documents and tool turns: these join the next user turn."""
+    """For templates that know no documents and tool turns: these join the next user turn, or are
+    one where the assistant speaks next."""
     out: list[Message] = []
     pending = ""
     for message in messages:
         if message.role in ("documents", "tool"):
             pending += f"{message.role}:\n{message.content}\n\n"
-        elif message.role == "user" and pending:
+        elif pending and message.role == "user":
             out.append(Message(role="user", content=pending + message.content))
+            pending = ""
+        elif pending and message.role == "assistant":
+            out += [Message(role="user", content=pending.strip()), message]
             pending = ""
         else:
             out.append(message)
     return [*out, Message(role="user", content=pending.strip())] if pending else out
 
 
+def sayable(tokenizer: Any, messages: Sequence[Message]) -> list[dict[str, str]]:
+    """The turns; folded where the template refuses a role, or leaves its words out unsaid."""
+    turns = [m.model_dump() for m in messages]
+    folded = [m.model_dump() for m in fold(messages)]
+    if folded == turns:
+        return turns
+    try:
+        text = tokenizer.apply_chat_template(turns, tokenize=False)
+    except TemplateError:
+        return folded
+    return turns if all(m.content.strip() in text for m in messages) else folded
+
+
 def render(tokenizer: Any, messages: Sequence[Message], answer_next: bool) -> list[int]:
     """Ids of the turns by the chat template; `answer_next` opens the assistant's turn."""
-    knows_all = "<|documents|>" in tokenizer.get_vocab()
-    turns = [m.model_dump() for m in (messages if knows_all else fold(messages))]
     ids: list[int] = tokenizer.apply_chat_template(
-        turns, add_generation_prompt=answer_next, tokenize=True, return_dict=False
+        sayable(tokenizer, messages),
+        add_generation_prompt=answer_next,
+        tokenize=True,
+        return_dict=False,
     )
-    return ids
+    bos = tokenizer.bos_token_id
+    twice = bos is not None and bos != tokenizer.eos_token_id and ids[:2] == [bos, bos]
+    return ids[1:] if twice else ids
+
+
+def shorten(tokenizer: Any, prompt: list[int], room: int) -> list[int]:
+    """The last `room` ids of a prompt; what is lost is its beginning, but never BOS."""
+    if len(prompt) <= room:
+        return prompt
+    keep = prompt[:1] if prompt[0] == tokenizer.bos_token_id else []
+    return keep + prompt[len(prompt) - room + len(keep) :]
 
 
 def encode(tokenizer: Any, messages: Sequence[Message], seq_len: int, where: str) -> Encoded:
@@ -80,21 +110,12 @@ def encode(tokenizer: Any, messages: Sequence[Message], seq_len: int, where: str
         )
     answer = whole[len(prompt) :]
     end = tokenizer.eos_token_id
-    if end in answer:
-        answer = answer[: len(answer) - answer[::-1].index(end)]
-    else:
-        answer = [*answer, end]
-    bos = tokenizer.bos_token_id
-    if bos is not None and bos != end and prompt[:2] == [bos, bos]:
-        prompt = prompt[1:]
+    answer = answer[: len(answer) - answer[::-1].index(end)] if end in answer else [*answer, end]
     if len(answer) >= seq_len:
         raise BadInput(
             f"{where}: the answer has {len(answer)} tokens, seq_len is {seq_len}; raise seq_len"
         )
-    room = seq_len - len(answer)
-    if len(prompt) > room:
-        keep_bos = [bos] if bos is not None and prompt[0] == bos else []
-        prompt = keep_bos + prompt[len(prompt) - room + len(keep_bos) :]
+    prompt = shorten(tokenizer, prompt, seq_len - len(answer))
     return Encoded(prompt + answer, [IGNORE] * len(prompt) + answer)
 
 

@@ -1,0 +1,1 @@
+"""What a training run will cost: memory, hours and money, each with a low and a high."""

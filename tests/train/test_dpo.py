@@ -1,0 +1,191 @@
+"""`errata dpo` and `errata rm` through their own mains: where they start, and what they reach."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from errata import candidates, jsonl
+from errata.errors import BadInput, ErrataError
+from errata.records import PreferencePair
+from errata.store import runs
+from errata.train import dpo, reward, sft
+from errata.train.job import Interrupted
+from errata.train.model import load
+from errata.train.tokens import encode_pairs
+from errata.workspace import Workspace
+
+Adapter = Callable[[Workspace, str], dict[str, Any]]
+
+
+def go(ws: Workspace, knobs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One DPO run; its --json line."""
+    return dpo.main(ws, dpo.Config(**{"log_every": 1, **knobs, **more})).data
+
+
+def margins(ws: Workspace, run: str) -> list[float]:
+    """log π(chosen) − log π(rejected) of every pair, under a run's candidate."""
+    from errata.serve.engine import Engine
+
+    base, adapter = candidates.verify(ws, candidates.resolve(ws, run))
+    engine = Engine(base)
+    if adapter is not None:
+        engine.model.load_adapter(str(adapter))
+    pairs = encode_pairs(engine.tokenizer, jsonl.read(ws.data / "prefs.jsonl", PreferencePair), 256)
+    found = dpo.reference_logps(engine.model, pairs, engine.tokenizer.pad_token_id, 7)
+    return [chosen - rejected for chosen, rejected in found]
+
+
+def test_it_starts_at_ln_2_and_learns_the_preference(lessons: Workspace, knobs: dict[str, Any]):
+    done = go(lessons, knobs, lr=5e-3, max_steps=12)
+
+    assert done["losses"][0] == pytest.approx(math.log(2), abs=1e-3)
+    assert done["losses"][-1] < 0.4
+    moved = zip(margins(lessons, done["run_id"]), margins(lessons, knobs["model"]), strict=True)
+    assert all(after > before for after, before in moved)
+    page = (lessons.reports / "posttrain" / f"{done['run_id']}.md").read_text()
+    assert "Samples at temperature 1" in page
+
+
+def test_the_reference_is_the_run_it_started_from_and_not_the_base(
+    lessons: Workspace, knobs: dict[str, Any], adapter_of: Adapter
+):
+    first = sft.main(lessons, sft.Config(**knobs)).data["run_id"]
+    # SFT moved the margins far: measured against the base, the first loss would not be ln 2.
+    before, after = (margins(lessons, name) for name in (knobs["model"], first))
+    assert max(abs(a - b) for a, b in zip(after, before, strict=True)) > 10
+    done = go(lessons, knobs, model=first, lr=1e-9, max_steps=2)
+
+    assert done["losses"] == pytest.approx([math.log(2)] * 2, abs=1e-3)
+    kept, old = adapter_of(lessons, done["run_id"]), adapter_of(lessons, first)
+    assert all(torch.allclose(kept[name], old[name], atol=1e-6) for name in old)
+    against_base = go(lessons, knobs, model=first, lr=1e-9, max_steps=1, reference=knobs["model"])
+    assert abs(against_base["losses"][0] - math.log(2)) > 0.05
+
+
+def test_a_wrong_reference_stops_the_run_before_its_first_step(
+    lessons: Workspace, knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    real = dpo.reference_logps
+    monkeypatch.setattr(dpo, "reference_logps", lambda *a: [(c + 0.5, r) for c, r in real(*a)])
+    with pytest.raises(ErrataError, match="the policy is not the reference at step 0"):
+        go(lessons, knobs)
+
+
+def test_reference_scores_do_not_depend_on_the_batch(lessons: Workspace, knobs: dict[str, Any]):
+    model, tokenizer = load(knobs["model"])
+    pairs = encode_pairs(tokenizer, jsonl.read(lessons.data / "prefs.jsonl", PreferencePair), 256)
+    one, many = (dpo.reference_logps(model, pairs, tokenizer.pad_token_id, b) for b in (1, 32))
+
+    for single, batched in zip(one, many, strict=True):
+        assert single == pytest.approx(batched, abs=1e-3)
+
+
+@pytest.mark.parametrize("loss", ["ipo", "hinge", "robust"])
+def test_the_other_losses_train_too(lessons: Workspace, knobs: dict[str, Any], loss: str):
+    done = go(lessons, knobs, loss=loss, label_smoothing=0.1, max_steps=3, lr=1e-3)
+
+    start = {"ipo": 25.0, "hinge": 1.0, "robust": math.log(2)}[loss]
+    assert done["losses"][0] == pytest.approx(start, rel=1e-3)
+    assert done["losses"][-1] < start
+
+
+def test_the_chosen_answers_own_loss_keeps_it_from_sinking(
+    lessons: Workspace, knobs: dict[str, Any]
+):
+    bare = go(lessons, knobs, lr=1e-9, max_steps=1)["losses"][0]
+    mixed = go(lessons, knobs, lr=1e-9, max_steps=1, sft_weight=0.5)["losses"][0]
+
+    assert mixed > bare + 0.5  # a random model has some nats a token to lose
+
+
+@pytest.mark.slow
+def test_an_interrupted_dpo_run_goes_on_to_where_a_straight_one_ends(
+    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], None], adapter_of: Adapter
+):
+    straight = go(lessons, knobs)
+    stop_at(3)
+    with pytest.raises(Interrupted):
+        go(lessons, knobs, save_every=50)
+    done = go(lessons, knobs, save_every=50)
+
+    assert done["losses"] == straight["losses"]
+    one, two = (adapter_of(lessons, data["run_id"]) for data in (done, straight))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_preference_row_is_refused_with_its_place(lessons: Workspace, knobs: dict[str, Any]):
+    with (lessons.data / "prefs.jsonl").open("a") as file:
+        file.write('{"id": "x", "prompt": "a", "chosen": "b", "reason": "r"}\n')
+
+    with pytest.raises(BadInput, match=r"prefs.jsonl:17: rejected"):
+        go(lessons, knobs)
+
+
+def rank(ws: Workspace, knobs: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One reward model, validated on its own pairs."""
+    jsonl.write_text(ws.data / "valid.jsonl", (ws.data / "prefs.jsonl").read_text())
+    more = {"eval_dataset": "data/valid.jsonl", "log_every": 1, **more}
+    return reward.main(ws, reward.Config(**{**knobs, **more})).data
+
+
+def test_a_reward_model_learns_to_rank_and_is_the_same_when_loaded_again(
+    lessons: Workspace, knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    kept: list[Any] = []
+    made = reward.RewardTrainer.__init__
+    monkeypatch.setattr(
+        reward.RewardTrainer,
+        "__init__",
+        lambda self, *a, **k: (kept.append(self), made(self, *a, **k))[1],
+    )
+    flipped = [
+        row.model_copy(update={"chosen": row.rejected, "rejected": row.chosen})
+        for row in jsonl.read(lessons.data / "prefs.jsonl", PreferencePair)
+    ]
+    done = rank(lessons, knobs, max_steps=15)
+    assert done["losses"][-1] < 0.1
+    assert done["metrics"]["preference_score"] == 1.0
+    assert done["metrics"]["margin"] > 2
+
+    model, run = reward.load_reward(lessons, "last", "auto")
+    assert run == done["run_id"]
+    _, tokenizer = load(knobs["model"])
+    rows = jsonl.read(lessons.data / "prefs.jsonl", PreferencePair)
+    batch = reward.collate(encode_pairs(tokenizer, rows, 256), tokenizer.pad_token_id)
+    with torch.no_grad():
+        trained = reward.scores(kept[0].model.eval(), batch)
+        loaded = reward.scores(model, batch)
+    assert torch.allclose(trained, loaded, atol=1e-5)
+    assert (loaded[:16] > loaded[16:]).all()
+    # The same model on pairs that are the wrong way round: nothing is ranked right.
+    wrong = reward.collate(encode_pairs(tokenizer, flipped, 256), tokenizer.pad_token_id)
+    with torch.no_grad():
+        chosen, rejected = reward.scores(model, wrong).chunk(2)
+    assert (chosen < rejected).all()
+
+
+def test_the_score_is_read_at_the_end_whatever_the_padding(
+    lessons: Workspace, knobs: dict[str, Any]
+):
+    torch.manual_seed(0)
+    model, tokenizer = load(knobs["model"], kind="reward")
+    rows = jsonl.read(lessons.data / "prefs.jsonl", PreferencePair)
+    pairs = encode_pairs(tokenizer, rows, 256)
+    with torch.no_grad():
+        together = reward.scores(model.eval(), reward.collate(pairs, tokenizer.pad_token_id))
+        for number, pair in enumerate(pairs):
+            alone = reward.scores(model, reward.collate([pair], tokenizer.pad_token_id))
+            assert together[number].item() == pytest.approx(alone[0].item(), abs=1e-3)
+
+
+def test_there_is_no_reward_model_before_one_is_trained(lessons: Workspace):
+    with pytest.raises(BadInput, match="no finished rm run; run `errata rm` first"):
+        reward.load_reward(lessons, "last", "auto")
+    with pytest.raises(BadInput, match="no such run"):
+        reward.load_reward(lessons, "20251216-101500-rm-0000", "auto")
+    assert runs.list_runs(lessons, "rm") == []

@@ -1,0 +1,181 @@
+"""`errata ppo` through its own main: a few rollouts, cut off, gone on with, stopped by KL."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from errata import candidates
+from errata.errors import BadInput
+from errata.store import runs
+from errata.train import ppo, reward, sft
+from errata.train.job import Interrupted
+from errata.workspace import Workspace
+
+Adapter = Callable[[Workspace, str], dict[str, Any]]
+
+
+@pytest.fixture
+def ranked(lessons: Workspace, knobs: dict[str, Any]) -> Workspace:
+    """With a reward model."""
+    reward.main(lessons, reward.Config(**knobs))
+    return lessons
+
+
+@pytest.fixture
+def small(knobs: dict[str, Any]) -> dict[str, Any]:
+    """Three rollouts of eight short answers."""
+    return {
+        **knobs,
+        "max_steps": 3,
+        "rollout_batch": 8,
+        "max_new_tokens": 6,
+        "save_every": 1,
+        "lr": 3e-3,
+        "warmup": 0.0,
+        "kl_ceiling": 1e9,
+    }
+
+
+def go(ws: Workspace, small: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """One run; its --json line."""
+    return ppo.main(ws, ppo.Config(**{**small, **more})).data
+
+
+def notes(ws: Workspace, run: str) -> list[str]:
+    return list(runs.get_run(ws, run)["facts"]["notes"])
+
+
+@pytest.fixture
+def curves(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
+    """The curve of every loop that is run, in order."""
+    kept: list[list[dict[str, float]]] = []
+    run_loop = ppo.run_loop
+
+    def spy(loop: ppo.Loop) -> int:
+        try:
+            return run_loop(loop)
+        finally:
+            kept.append(loop.curve)
+
+    monkeypatch.setattr(ppo, "run_loop", spy)
+    return kept
+
+
+def test_it_starts_at_the_reference_moves_and_repeats_with_its_seed(
+    ranked: Workspace,
+    small: dict[str, Any],
+    curves: list[list[dict[str, float]]],
+    adapter_of: Adapter,
+):
+    one, two = go(ranked, small), go(ranked, small)
+    other = go(ranked, small, seed=18)
+
+    assert one["steps"] == len(one["losses"]) == 3
+    first, *later = curves[0]
+    assert abs(first["kl"]) < 1e-4
+    assert all(abs(point["kl"]) > 1e-4 for point in later)
+    assert curves[0] == curves[1] != curves[2]
+    assert one["candidate_digest"] == two["candidate_digest"] != other["candidate_digest"]
+    files = {f.name for f in ranked.path(one["adapter"]).iterdir()}
+    assert files == {"adapter_config.json", "adapter_model.safetensors"}
+    assert any(
+        w.abs().max() > 0 for n, w in adapter_of(ranked, one["run_id"]).items() if "lora_B" in n
+    )
+
+
+def test_a_cut_off_run_goes_on_to_where_a_straight_one_ends(
+    ranked: Workspace,
+    small: dict[str, Any],
+    curves: list[list[dict[str, float]]],
+    adapter_of: Adapter,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    straight = go(ranked, small)
+    step, fired = ppo.Loop.step, []
+
+    def stopping(self: ppo.Loop, index: int) -> bool:
+        if index == 1 and not fired:
+            fired.append(index)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, index)
+
+    monkeypatch.setattr(ppo.Loop, "step", stopping)
+    with pytest.raises(Interrupted, match="ppo stopped at rollout 2; run the same command again"):
+        go(ranked, small, save_every=2)
+    assert runs.list_runs(ranked, "ppo")[-1]["status"] == "failed"
+    done = go(ranked, small, save_every=2)
+
+    assert "resumed from" in notes(ranked, done["run_id"])[0]
+    assert curves[-1] == curves[0]
+    one, two = (adapter_of(ranked, data["run_id"]) for data in (done, straight))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_above_the_ceiling_it_stops_and_gives_back_the_best_adapter(
+    ranked: Workspace, small: dict[str, Any], adapter_of: Adapter, monkeypatch: pytest.MonkeyPatch
+):
+    kept: list[dict[str, torch.Tensor]] = []
+    restore = ppo.Loop.restore
+    monkeypatch.setattr(
+        ppo.Loop, "restore", lambda self, weights: (kept.append(weights), restore(self, weights))[1]
+    )
+    done = go(ranked, small, lr=0.3, kl_ceiling=0.01)
+
+    assert done["steps"] == 2
+    assert notes(ranked, done["run_id"]) == [
+        "stopped at rollout 2: KL above 0.01; restored the adapter of rollout 0"
+    ]
+    # Rollout 0 was sampled before the first step: its best adapter is the untouched one.
+    assert len(kept) == 1
+    assert not any(w.any() for n, w in adapter_of(ranked, done["run_id"]).items() if "lora_B" in n)
+
+
+def test_it_goes_on_from_an_sft_run_and_is_held_to_it(
+    ranked: Workspace, small: dict[str, Any], knobs: dict[str, Any], curves: list[Any],
+    adapter_of: Adapter,
+):  # fmt: skip
+    first = sft.main(ranked, sft.Config(**{**knobs, "max_steps": 3})).data["run_id"]
+    done = go(ranked, small, model=first, max_steps=1)
+
+    assert abs(curves[0][0]["kl"]) < 1e-4
+    start, end = adapter_of(ranked, first), adapter_of(ranked, done["run_id"])
+    assert start.keys() == end.keys()
+    moved = max((start[name] - end[name]).abs().max().item() for name in start)
+    assert 0 < moved < 0.1
+    assert candidates.resolve(ranked, done["run_id"]).digest == done["candidate_digest"]
+
+
+def test_the_kl_coefficient_follows_its_target(
+    ranked: Workspace, small: dict[str, Any], curves: list[list[dict[str, float]]]
+):
+    go(ranked, small, target_kl=1e-3, kl_horizon=8, kl_coef=0.1)
+    points = curves[0]
+
+    # Rollout 0 is at KL 0: −20 % for 8 of 8 episodes; rollout 1 is far above: +20 %.
+    assert [p["kl_coef"] for p in points] == pytest.approx([0.1, 0.08, 0.096])
+
+
+def test_a_validation_set_measures_the_reward_of_unseen_prompts(
+    ranked: Workspace, small: dict[str, Any]
+):
+    rows = (ranked.data / "prefs.jsonl").read_text().splitlines()[:3]
+    (ranked.data / "valid.jsonl").write_text("\n".join(rows) + "\n")
+
+    assert go(ranked, small, max_steps=1)["metrics"]["eval_reward"] is None
+    found = go(ranked, small, max_steps=1, eval_dataset="data/valid.jsonl")["metrics"]
+    assert isinstance(found["eval_reward"], float)
+
+
+def test_ppo_needs_a_reward_model_and_at_least_one_rollout(
+    lessons: Workspace, small: dict[str, Any]
+):
+    with pytest.raises(BadInput, match="run `errata rm` first"):
+        go(lessons, small)
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        ppo.Config(max_steps=0)
