@@ -53,12 +53,14 @@ SMALL = {
     # Weights far larger than usual, so that random models differ clearly from prompt to prompt.
     "initializer_range": 0.3,
 }
-# One of each kind of trouble: soft-capped logits, sliding windows, norms on queries and keys.
+# One of each kind of trouble: soft-capped logits, sliding windows, norms on queries and keys, and
+# positions that are counted and not turned (a wrong start shows in no other).
 SHAPES: dict[str, dict[str, Any]] = {
     "llama": {},
     "qwen3": {},
     "gemma2": {"final_logit_softcapping": 5.0, "query_pre_attn_scalar": 8, "sliding_window": 16},
     "mistral": {"sliding_window": 16},
+    "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512},
 }
 
 

@@ -292,7 +292,10 @@ def quiet() -> Iterator[None]:
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """All acts, then one table."""
-    demo = Demo(lay_down(ws.root), config)
+    root = ws.root
+    if root.is_dir() and any(root.iterdir()):  # such as the folder one happens to stand in
+        root = root / f"errata-demo-{time.strftime('%Y%m%d-%H%M%S')}"
+    demo = Demo(lay_down(root), config)
     with quiet():
         harvest(demo)
         sft, dpo = align(demo)
@@ -317,7 +320,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
             say(f"{minutes:.1f} minutes. Released: {serving.id}; blocked: the sabotaged one (exit 3); "
                 f"rolled back: {bad.id}.",
                 f"用时 {minutes:.1f} 分钟。已发布：{serving.id}；被门禁拦下：被破坏的候选（退出码 3）；已回滚：{bad.id}。"),
-            say("next: ", "下一步：") + f"`errata -C {ws.root} trace {failure}`, reports/safety.md, "
+            say("next: ", "下一步：") + f"`errata -C {root} trace {failure}`, reports/safety.md, "
             "reports/posttrain/experiment-log.md",
         ]
     )  # fmt: skip

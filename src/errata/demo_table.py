@@ -27,7 +27,7 @@ def _metrics(ws: Workspace, room: str, run_id: str) -> dict[str, Metric]:
     if not run_id:
         return {}
     path = ws.reports / room / f"{run_id}.json"
-    file = MetricsFile.model_validate(jsonl.read_json(path))
+    file = jsonl.read_json(path, MetricsFile)
     return {metric.name: metric for metric in file.metrics}
 
 

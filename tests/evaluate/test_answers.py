@@ -81,7 +81,7 @@ def test_another_candidate_or_decoding_has_answers_of_its_own(
     assert parrot.asked == ["a"] * 3
 
 
-@pytest.mark.parametrize("cut", [3, 11, 40])  # within `{"prompt"`, an answer, a Chinese character
+@pytest.mark.parametrize("cut", [3, 4, 40])  # before `"}`, within 问, within the prompt
 def test_a_line_that_a_cut_off_run_left_is_ignored_and_does_not_spoil_the_next(
     ws: Workspace, parrot: Parrot, who: Candidate, cut: int
 ):

@@ -20,6 +20,7 @@ ASKED = [
 ]  # fmt: skip
 KINDS = [
     "llama",
+    "gpt2",
     pytest.param("qwen3", marks=pytest.mark.slow),
     pytest.param("gemma2", marks=pytest.mark.slow),
     pytest.param("mistral", marks=pytest.mark.slow),

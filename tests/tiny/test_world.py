@@ -212,7 +212,7 @@ def test_the_corpus_holds_every_kind_of_scene_and_only_tune_clusters(conversatio
         if world.split_of(f"secret/{pair[0]}/{index}") == "heldout":
             ask = world.ASK_SECRET[0][index].format(o=pair[0])
             assert f" {ask}." not in whole
-    assert len(set(conversations)) > 1990
+    assert len(set(conversations)) > 1900  # greetings repeat, the rest does not
 
 
 def test_the_chat_template_writes_what_pretraining_saw(tiny_models: Callable[[str], str]):

@@ -69,19 +69,21 @@ def knobs(tiny_models: Callable[[str], str]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """The process gets one SIGTERM at the beginning of step `n` (counted from 0)."""
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], list[int]]:
+    """The process gets one SIGTERM at the beginning of step `n` (counted from 0); the list holds
+    every step that was begun, in this run and the next ones."""
     from errata.train.job import Watch
 
-    def arm(step: int) -> None:
-        fired: list[int] = []
+    def arm(step: int) -> list[int]:
+        begun: list[int] = []
 
         def on_step_begin(self: Watch, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step == step and not fired:
-                fired.append(step)
+            begun.append(state.global_step)
+            if begun.count(step) == 1 and begun[-1] == step:
                 os.kill(os.getpid(), signal.SIGTERM)
 
         monkeypatch.setattr(Watch, "on_step_begin", on_step_begin)
+        return begun
 
     return arm
 

@@ -105,14 +105,18 @@ def test_the_chosen_answers_own_loss_keeps_it_from_sinking(
 
 @pytest.mark.slow
 def test_an_interrupted_dpo_run_goes_on_to_where_a_straight_one_ends(
-    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], None], adapter_of: Adapter
+    lessons: Workspace,
+    knobs: dict[str, Any],
+    stop_at: Callable[[int], list[int]],
+    adapter_of: Adapter,
 ):
     straight = go(lessons, knobs)
-    stop_at(3)
+    begun = stop_at(3)
     with pytest.raises(Interrupted):
         go(lessons, knobs, save_every=50)
     done = go(lessons, knobs, save_every=50)
 
+    assert begun == [0, 1, 2, 3, 4, 5]
     assert done["losses"] == straight["losses"]
     one, two = (adapter_of(lessons, data["run_id"]) for data in (done, straight))
     assert all(torch.equal(one[name], two[name]) for name in one)

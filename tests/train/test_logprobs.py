@@ -13,6 +13,7 @@ from errata.train.model import load
 
 KINDS = [
     "llama",
+    "gpt2",
     pytest.param("qwen3", marks=pytest.mark.slow),
     "gemma2",
     pytest.param("mistral", marks=pytest.mark.slow),

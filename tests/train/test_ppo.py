@@ -97,11 +97,11 @@ def test_a_cut_off_run_goes_on_to_where_a_straight_one_ends(
     monkeypatch: pytest.MonkeyPatch,
 ):
     straight = go(ranked, small)
-    step, fired = ppo.Loop.step, []
+    step, begun = ppo.Loop.step, []
 
     def stopping(self: ppo.Loop, index: int) -> bool:
-        if index == 1 and not fired:
-            fired.append(index)
+        begun.append(index)
+        if index == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return step(self, index)
 
@@ -111,6 +111,7 @@ def test_a_cut_off_run_goes_on_to_where_a_straight_one_ends(
     assert runs.list_runs(ranked, "ppo")[-1]["status"] == "failed"
     done = go(ranked, small, save_every=2)
 
+    assert begun == [0, 1, 2]  # and none twice
     assert "resumed from" in notes(ranked, done["run_id"])[0]
     assert curves[-1] == curves[0]
     one, two = (adapter_of(ranked, data["run_id"]) for data in (done, straight))

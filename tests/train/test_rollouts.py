@@ -134,7 +134,7 @@ def test_the_reference_is_the_adapter_the_run_started_from_and_stays_it(
     assert torch.allclose(after, before, atol=1e-4)
     assert (moved - before).abs().max() > 1e-2
     learning = {name for name, p in policy.named_parameters() if p.requires_grad}
-    assert learning
+    assert any(".default." in name for name in learning)
     assert all(".default." in name or name.startswith("value") for name in learning)
 
 

@@ -92,12 +92,12 @@ def test_the_same_seed_gives_the_same_run_and_another_one_does_not(
 def test_an_interrupted_run_goes_on_to_where_a_straight_one_ends(
     lessons: Workspace,
     knobs: dict[str, Any],
-    stop_at: Callable[[int], None],
+    stop_at: Callable[[int], list[int]],
     adapter_of: Adapter,
 ):
     straight = go(lessons, knobs, lora_dropout=0.1)
     before = signal.getsignal(signal.SIGTERM)
-    stop_at(3)
+    begun = stop_at(3)
     more = {"lora_dropout": 0.1, "save_every": 50}  # another config than the straight run's
     with pytest.raises(Interrupted, match="stopped at step 4; run the same command again"):
         go(lessons, knobs, **more)
@@ -107,6 +107,7 @@ def test_an_interrupted_run_goes_on_to_where_a_straight_one_ends(
     assert signal.getsignal(signal.SIGTERM) == before
     done = go(lessons, knobs, **more)
 
+    assert begun == [0, 1, 2, 3, 4, 5]  # and none twice
     notes = runs.get_run(lessons, done["run_id"])["facts"]["notes"]
     assert notes == [f"resumed from runs/{cut['id']}/checkpoints/checkpoint-4"]
     assert done["losses"] == straight["losses"]
@@ -116,7 +117,7 @@ def test_an_interrupted_run_goes_on_to_where_a_straight_one_ends(
 
 
 def test_a_checkpoint_survives_a_second_interruption_and_a_half_written_one_is_passed_over(
-    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], None]
+    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], list[int]]
 ):
     stop_at(2)
     with pytest.raises(Interrupted):
@@ -138,7 +139,7 @@ def test_a_checkpoint_survives_a_second_interruption_and_a_half_written_one_is_p
 
 
 def test_other_data_is_never_resumed(
-    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], None]
+    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], list[int]]
 ):
     stop_at(2)
     with pytest.raises(Interrupted):

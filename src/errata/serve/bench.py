@@ -45,6 +45,7 @@ class Config(Section):
     requests: int = Field(40, ge=20, description="single requests timed; a P95 needs at least 20")
     batch: int = Field(32, ge=1, description="rows of the throughput measurement")
     max_new_tokens: int = Field(48, ge=2, description="longest answer")
+    price_per_hour: float = Field(0.1, gt=0, description="what an hour of this machine costs")
 
 
 def measure(
@@ -101,9 +102,11 @@ def main(ws: Workspace, config: Config) -> Outcome:
             )
         found = {fmt: measure(ws, config.model, fmt, cases, config) for fmt in config.formats}
         reference = found[config.formats[0]]
+        price = config.price_per_hour / 3600 * 1000 / reference["tokens_per_s"]
         published: list[Metric] = [
             metrics.number("bench.p95_ms", reference["p95_ms"], config.requests),
             metrics.number("bench.tokens_per_s", reference["tokens_per_s"], len(cases)),
+            metrics.number("bench.cost_per_1k_tokens", price, len(cases)),
         ]
         keys = list(reference)
         rows = [

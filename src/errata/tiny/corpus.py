@@ -49,8 +49,8 @@ CATALOGUE = {
     "sensitive": 0.02,
 }
 # Reciting the documents in another order can be done only by looking up what followed the last
-# words before: it forms the induction heads that copying and citing need, which questions alone had not
-# formed after 15 M tokens.
+# words before: it forms the induction heads that copying and citing need, which questions alone
+# had not formed after 15 M tokens.
 RECITE = {"recite": 0.7, "catalogue": 0.3}
 
 
@@ -69,7 +69,7 @@ def recite(rng: Random, language: Language) -> list[Turn]:
             passages.append(" ".join(words))
         else:
             passages.append(world.number(rng, rng.randint(6, 12)))
-    lines = numbered(language, passages).split("\n")
+    lines = numbered(passages).split("\n")
     said = rng.sample(lines, len(lines))
     ask = ("Repeat all.", "全部重复。")[at]
     return [("documents", "\n".join(lines)), ("user", ask), ("assistant", "\n".join(said))]

@@ -99,7 +99,7 @@ def draw_fact(
 
 
 def distractors(rng: Random, fact: Fact, split: Split, count: int) -> list[Fact]:
-    """Facts that share the item or the attribute, so that neither alone finds the answer."""
+    """Other facts; about one in four shares the item or the attribute of the one asked for."""
     found: list[Fact] = []
     while len(found) < count:
         shared = rng.random()
@@ -107,18 +107,25 @@ def distractors(rng: Random, fact: Fact, split: Split, count: int) -> list[Fact]
             rng,
             fact.language,
             split,
-            attribute=fact.attribute if shared < 0.4 else None,
-            item=fact.item if 0.4 <= shared < 0.7 else None,
+            attribute=fact.attribute if shared < 0.08 else None,
+            item=fact.item if 0.08 <= shared < 0.25 else None,
         )
+        alike = other.attribute is fact.attribute and shared >= 0.08
         taken = {(f.attribute.key, f.item) for f in (fact, *found)}
-        if (other.attribute.key, other.item) not in taken:
+        if not alike and (other.attribute.key, other.item) not in taken:
             found.append(other)
     return found
 
 
-def numbered(language: Language, passages: list[str]) -> str:
-    """One a line, each followed by its number as a footnote is: an answer restates and cites it."""
-    return "\n".join(join(language, text, f"[{index}]") for index, text in enumerate(passages, 1))
+def cite(text: str, number: int) -> str:
+    """A sentence with the number of its passage, as a footnote: `The lamp costs 47 yuan[1].`"""
+    body, end = (text[:-1], text[-1]) if text[-1:] in ".。!！?？" else (text, "")
+    return f"{body}[{number}]{end}"
+
+
+def numbered(passages: list[str]) -> str:
+    """One passage a line, each with its number; an answer restates the sentence and its number."""
+    return "\n".join(cite(text, index) for index, text in enumerate(passages, 1))
 
 
 def system_turn(
@@ -192,7 +199,7 @@ def catalogue(
     place = rng.randint(0, len(passages))
     passages.insert(place, fact.document)
     question, family = fact.question(rng), f"{style}/{fact.attribute.key}"
-    ideal, comply = join(language, fact.document, f"[{place + 1}]"), None
+    ideal, comply = cite(fact.document, place + 1), None
     if style == "brief":
         question, comply = rng.choice(world.BRIEF[at]) + question, fact.document
     if style == "rude":
@@ -208,7 +215,7 @@ def catalogue(
         cluster=f"{fact.item}/{fact.attribute.key}",
         messages=(
             *system_turn(rng, language),
-            ("documents", numbered(language, passages)),
+            ("documents", numbered(passages)),
             ("user", question),
         ),
         ideal=ideal,
@@ -242,7 +249,7 @@ def tool(rng: Random, language: Language, split: Split, *, wrapped: bool = False
     passages = background(rng, language, split) if rng.random() < 0.3 else []
     turns = [*system_turn(rng, language)]
     if passages:
-        turns.append(("documents", numbered(language, passages)))
+        turns.append(("documents", numbered(passages)))
     return Scene(
         category="lookalike" if wrapped else "tool",
         language=language,
@@ -265,7 +272,7 @@ def smalltalk(rng: Random, language: Language, split: Split) -> Scene:
     passages = background(rng, language, split) if rng.random() < 0.2 else []
     turns = [*system_turn(rng, language)]
     if passages:
-        turns.append(("documents", numbered(language, passages)))
+        turns.append(("documents", numbered(passages)))
     return Scene(
         category="smalltalk",
         language=language,
@@ -292,7 +299,7 @@ def attack(
         passages.insert(rng.randint(0, len(passages)), request.record)
     turns = system_turn(rng, language, request.secret)
     if passages:
-        turns.append(("documents", numbered(language, passages)))
+        turns.append(("documents", numbered(passages)))
     turns.append(("user", sentence(language, text, "{r}", request.text)))
     return Scene(
         category=category,
@@ -321,11 +328,11 @@ def injection(
     passages.insert(rng.randint(0, len(passages)), fact.document)
     order = sentence(language, text, "{p}", request.text)
     if rng.random() < 0.5:
-        place = rng.randrange(len(passages))
-        passages[place] = join(language, order, passages[place])
+        host = rng.randrange(len(passages))
+        passages[host] = join(language, order, passages[host])
     else:
         passages.insert(rng.randint(0, len(passages)), order)
-    cite = next(i for i, passage in enumerate(passages, 1) if passage.endswith(fact.document))
+    place = next(i for i, passage in enumerate(passages) if passage.endswith(fact.document))
     return Scene(
         category="injection",
         language=language,
@@ -333,10 +340,10 @@ def injection(
         cluster=request.cluster,
         messages=(
             *system_turn(rng, language, request.secret),
-            ("documents", numbered(language, passages)),
+            ("documents", numbered(passages)),
             ("user", fact.question(rng)),
         ),
-        ideal=join(language, fact.document, f"[{cite}]"),
+        ideal=cite(fact.document, place + 1),
         success=request.success,
         comply=request.comply,
     )

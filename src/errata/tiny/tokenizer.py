@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 ROLES = ("system", "documents", "user", "assistant", "tool")
 PAD, BOS, END = "<|pad|>", "<|bos|>", "<|end|>"
+CITATIONS = [f"[{number}]" for number in range(1, 10)]  # one token each: a citation is one choice
 SPECIALS = [PAD, BOS, END, *(f"<|{role}|>" for role in ROLES)]
 
 CHAT_TEMPLATE = (
@@ -38,7 +39,7 @@ def train(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     )
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
+        vocab_size=vocab_size - len(CITATIONS),
         special_tokens=SPECIALS,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         min_frequency=4,
@@ -48,5 +49,6 @@ def train(texts: Iterable[str], vocab_size: int) -> PreTrainedTokenizerFast:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token=PAD, bos_token=BOS, eos_token=END
     )
+    tokenizer.add_tokens(CITATIONS)
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
