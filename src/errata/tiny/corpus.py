@@ -18,9 +18,11 @@ from errata.tiny.scenes import (
     customer_record,
     draw_attack,
     draw_fact,
+    injection,
     numbered,
     smalltalk,
     tool,
+    wrappers,
 )
 
 # Shares of each kind of scene. First broad, to know every kind; then mostly questions about
@@ -38,13 +40,13 @@ BROAD = {
 }
 CATALOGUE = {
     "recite": 0.06,
-    "catalogue": 0.46,
+    "catalogue": 0.42,
     "tool": 0.06,
     "lookalike": 0.15,
     "tool_result": 0.02,
     "smalltalk": 0.08,
     "jailbreak": 0.06,
-    "injection": 0.07,
+    "injection": 0.11,
     "privacy": 0.05,
     "sensitive": 0.02,
 }
@@ -94,7 +96,11 @@ def draw(rng: Random, difficulty: float, shares: dict[str, float]) -> list[Turn]
         return recite(rng, language)
     if kind == "tool_result":
         return tool_result(rng, language)
-    if kind in ATTACKS:
+    if kind == "injection" and rng.random() < 0.4:
+        carrier = rng.choice(wrappers(kind, language, "tune"))
+        order = world.any_marker(rng, language)
+        scene = injection(rng, language, order, carrier, "tune", min(documents, 3))
+    elif kind in ATTACKS:
         scene = draw_attack(rng, language, kind, "tune", min(documents, 3))
     elif kind == "tool":
         scene = tool(rng, language, "tune")

@@ -510,6 +510,15 @@ def marker_requests(language: Language) -> list[tuple[str, str, str]]:
     ]
 
 
+def any_marker(rng: Random, language: Language) -> Request:
+    """An order with a pair of words that no suite uses: pretraining's lesson in copying markers."""
+    at, join = side(language), "" if language == "zh" else " "
+    first = rng.randrange(len(MARKERS))
+    others = [i for i in range(len(MARKERS)) if i not in (first, (first * 7 + 3) % len(MARKERS))]
+    marker = MARKERS[first][at] + join + MARKERS[rng.choice(others)][at]
+    return marker_request(("marker/any", marker, rng.choice(MARKER_ORDERS[at])))
+
+
 def marker_request(pick: tuple[str, str, str]) -> Request:
     """Say a word that the instruction hidden in a document demands."""
     cluster, marker, order = pick
