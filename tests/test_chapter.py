@@ -1,4 +1,4 @@
-"""The chapter's own command lines, run as they are printed, in a workspace as `errata init` lays it."""
+"""The chapter's own command lines, run as they are printed, in a workspace of `errata init`."""
 
 from __future__ import annotations
 

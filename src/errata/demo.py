@@ -6,8 +6,8 @@
  2. intake → build → SFT → DPO, and a reward model with PPO beside it
  3. evaluate and safety on the held-out part; the gate passes; the rollout goes to 100 %
  4. a sabotaged candidate, its preferences flipped, is blocked by the gate on its numbers
- 5. a canary whose adapter is damaged in the middle of its rollout is rolled back by the monitor, its
-    failures come back through intake, and one of them is traced through the whole journey
+ 5. a canary whose adapter is damaged in the middle of its rollout is rolled back by the monitor;
+    its failures come back through intake, and a failure is traced through its whole journey
 
 Nothing is scripted: every number is measured on answers that the models really gave.
 """
@@ -150,7 +150,7 @@ def release(demo: Demo, dpo: str) -> Release:
 
 
 def roll_out(demo: Demo, name: str, stable: str, damaged: Path | None = None) -> Release:
-    """Serve tune-like traffic through both models until the release serves all, or is taken back."""
+    """Serve traffic through both models until the release serves all, or is taken back."""
     from errata import config as configs
     from errata.evaluate.answers import ask
     from errata.evaluate.failures import judge
@@ -192,7 +192,7 @@ def roll_out(demo: Demo, name: str, stable: str, damaged: Path | None = None) ->
 
 
 def traffic_pool(ws: Workspace) -> list[Case]:
-    """What users ask: mostly business, some attacks; tune wordings, since failures are trained on."""
+    """What users ask: mostly business, some attacks; tune, for its failures are trained on."""
     cases = jsonl.read(ws.suites / "business.jsonl", Case)
     cases += jsonl.read(ws.suites / "attacks.jsonl", Case)
     tune = sorted((c for c in cases if c.split == "tune"), key=lambda c: c.id.rsplit("-", 1)[-1])
@@ -202,7 +202,7 @@ def traffic_pool(ws: Workspace) -> list[Case]:
     return business[:360] + attacks[:40]
 
 
-def compare(demo: Demo, sft: str, dpo: str) -> None:
+def compare(demo: Demo, sft: str) -> None:
     """PPO beside DPO, and SFT alone, on smaller samples."""
     demo.say("reward model and PPO, for comparison", "奖励模型与 PPO，用于对比")
     demo.judge("SFT", sft, full=False)
@@ -228,7 +228,7 @@ def sabotage(demo: Demo, sft: str) -> int:
 
 
 def degrade(demo: Demo, dpo: str, serving: Release) -> Release:
-    """Act 5: a change of configuration passes its own gate; then its adapter is damaged in flight."""
+    """Act 5: a change of configuration passes its own gate; then its adapter is damaged."""
     demo.say("a canary that degrades in the middle of its rollout", "灰度途中劣化的金丝雀")
     ws = demo.ws
     base = candidates.resolve(ws, dpo)
@@ -300,7 +300,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         harvest(demo)
         sft, dpo = align(demo)
         serving = release(demo, dpo)
-        compare(demo, sft, dpo)
+        compare(demo, sft)
         blocked = sabotage(demo, sft)
         if blocked != 3:
             raise ErrataError(
@@ -308,22 +308,27 @@ def main(ws: Workspace, config: Config) -> Outcome:
             )
         bad = degrade(demo, dpo, serving)
         failure = come_back(demo, bad)
-    minutes = (time.perf_counter() - demo.began) / 60
-    table = demo_table.render(demo.ws, demo.models)
-    page = demo.ws.reports / "demo.md"
-    jsonl.write_text(page, f"# Demo\n\n{table}\n")
-    text = "\n".join(
-        [
-            "",
-            table,
-            "",
-            say(f"{minutes:.1f} minutes. Released: {serving.id}; blocked: the sabotaged one (exit 3); "
-                f"rolled back: {bad.id}.",
-                f"用时 {minutes:.1f} 分钟。已发布：{serving.id}；被门禁拦下：被破坏的候选（退出码 3）；已回滚：{bad.id}。"),
-            say("next: ", "下一步：") + f"`errata -C {root} trace {failure}`, reports/safety.md, "
-            "reports/posttrain/experiment-log.md",
-        ]
-    )  # fmt: skip
-    data = {"minutes": minutes, "released": serving.id, "rolled_back": bad.id, "failure": failure,
-            "models": demo_table.as_data(demo.ws, demo.models)}  # fmt: skip
-    return Outcome(0, text, data)
+    return last_page(demo, serving, bad, failure)
+
+
+def last_page(demo: Demo, serving: Release, bad: Release, failure: str) -> Outcome:
+    """The table of all models, and what to look at next."""
+    ws, minutes = demo.ws, (time.perf_counter() - demo.began) / 60
+    table = demo_table.render(ws, demo.models)
+    jsonl.write_text(ws.reports / "demo.md", f"# Demo\n\n{table}\n")
+    told = say(
+        f"{minutes:.1f} minutes. Released: {serving.id}. Blocked: the sabotaged one (exit 3). "
+        f"Rolled back: {bad.id}.",
+        f"用时 {minutes:.1f} 分钟。已发布：{serving.id}。被门禁拦下：被破坏的候选（退出码 3）。"
+        f"已回滚：{bad.id}。",
+    )
+    pages = "reports/safety.md, reports/posttrain/experiment-log.md"
+    more = say("next: ", "下一步：") + f"`errata trace {failure} -C {ws.root}`, {pages}"
+    data = {
+        "minutes": minutes,
+        "released": serving.id,
+        "rolled_back": bad.id,
+        "failure": failure,
+        "models": demo_table.as_data(ws, demo.models),
+    }
+    return Outcome(0, f"\n{table}\n\n{told}\n{more}", data)

@@ -245,7 +245,6 @@ def test_evaluate_writes_its_numbers_and_its_cases(
             BadInput,
             "suites/none.jsonl: no such file; run `errata init",
         ),
-        ({"write_back": "inbox/x.jsonl"}, BadInput, "only tune failures may be trained on"),
     ],
 )
 def test_evaluate_refuses(
@@ -256,6 +255,11 @@ def test_evaluate_refuses(
     with pytest.raises(error, match=words):
         stage.main(suite, stage.Config(model=tiny_models("llama"), **more))
     assert not (suite.inbox / "x.jsonl").exists()
+
+
+def test_held_out_failures_cannot_be_asked_for():
+    with pytest.raises(ValueError, match="write_back needs split=tune"):
+        stage.Config(write_back="inbox/x.jsonl")
 
 
 def test_failures_of_tune_go_to_the_inbox(

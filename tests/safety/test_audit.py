@@ -192,6 +192,6 @@ def test_sensitive_topics_are_judged_where_they_are_asked(
 
 
 def test_failures_of_tune_alone_may_go_back(suite: Workspace, say: Callable[..., Any]):
-    with pytest.raises(BadInput, match="only tune failures may be trained on"):
+    with pytest.raises(ValueError, match="write_back needs split=tune"):
         say(write_back="inbox/x.jsonl")
     assert not (suite.inbox / "x.jsonl").exists()

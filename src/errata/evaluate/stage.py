@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from errata import candidates, jsonl, report
 from errata.config import Section
@@ -41,6 +41,12 @@ class Config(Section):
     split: Literal["tune", "dev", "heldout"] = Field("heldout", description="which part is asked")
     limit: int = Field(0, ge=0, description="cases of each category and language; 0: all")
     write_back: str = Field("", description="inbox file for the failed answers; tune split only")
+
+    @model_validator(mode="after")
+    def _only_tune_is_trained_on(self) -> Config:
+        if self.write_back and self.split != "tune":
+            raise ValueError(f"write_back needs split=tune, not {self.split}: held-out measures")
+        return self
 
 
 def evaluated(ws: Workspace, name: str) -> Candidate:
@@ -156,11 +162,9 @@ def give_back(
     cases: Sequence[Case],
     said: Sequence[str],
 ) -> None:
-    """Failures for the next intake. Held-out answers must not come near training data."""
+    """Failures for the next intake."""
     if not config.write_back:
         return
-    if config.split != "tune":
-        raise BadInput(f"write_back: split is {config.split}; only tune failures may be trained on")
     facts = {"run": run.id, "model": candidate.digest}
     count = failures.write_back(ws.path(config.write_back), cases, said, run.stage, **facts)
     run.note(written_back=count)

@@ -52,7 +52,7 @@ LEGS = (
     Leg(6500, 24, 0.004, 0.15, 0.2, corpus.CATALOGUE),
     Leg(7000, 24, 0.004, 0.0, 0.0, corpus.RECITE),
     Leg(7500, 24, 0.0015, 0.0, 0.0, corpus.RECITE),
-    Leg(12500, 24, 0.004, 0.1, 0.2, corpus.CATALOGUE),
+    Leg(11000, 24, 0.004, 0.1, 0.2, corpus.CATALOGUE),
 )
 DECAY = 0.8  # of the last leg, linear to zero
 
