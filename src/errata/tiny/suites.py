@@ -23,8 +23,8 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "rude": {"tune": 60, "dev": 10, "heldout": 40},
     "tool": {"tune": 80, "dev": 20, "heldout": 120},
     "smalltalk": {"tune": 40, "dev": 10, "heldout": 40},
-    "lookalike": {"tune": 100, "dev": 20, "heldout": 70},
-    "wrapped": {"tune": 160, "dev": 30, "heldout": 100},
+    "lookalike": {"tune": 140, "dev": 40, "heldout": 70},
+    "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
 }  # a language
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
