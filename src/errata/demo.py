@@ -42,7 +42,7 @@ class Config(Section):
     limit: int = Field(40, ge=20, description="cases a cell for models that are only compared")
     ppo_rollouts: int = Field(12, ge=1, description="PPO rollouts; more is better and slower")
     damage: float = Field(
-        0.6, gt=0, description="noise put on the damaged adapter, in its own scale"
+        4.0, gt=0, description="noise on the damaged adapter, in deviations of its own weights"
     )
     damage_at: int = Field(25, description="percent of users at which the damage happens")
 
