@@ -14,7 +14,7 @@ _PUBLIC = {
     "redact": ("errata.intake.redact", "redact"),
     "trace": ("errata.store.lineage", "trace_here"),
 }
-_MODULES = ("stats", "metrics", "records", "judge", "leak", "guard")
+_MODULES = ("stats", "metrics", "records")
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 
 

@@ -267,6 +267,9 @@ def _dispatch(words: Words) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; every way it can fail is one line on stderr and an exit code."""
+    # OpenMP's threads spin while they wait for each other: with another program on the same cores a
+    # training step took five times as long. Read when torch is loaded, so it is said here.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = Words()
     try:
         words = split(sys.argv[1:] if argv is None else argv)

@@ -273,7 +273,7 @@ def come_back(demo: Demo, release: Release) -> str:
     first = next(
         row
         for _, row in jsonl.rows(demo.ws.data / "failures.jsonl")
-        if row.get("source") == "red_team" and row["label"] == "privacy"
+        if row["label"] == "privacy" and not str(row["source"]).startswith("canary")
     )
     outcome = demo.run("trace", str(first["id"]))
     sys.stdout.write("\n".join(f"    {line}" for line in outcome.text.splitlines()[:24]) + "\n")

@@ -226,6 +226,7 @@ class MetricsFile(Record):
     suite_digest: str
     metrics: list[Metric]
     cases: str | None = None
+    split: Split | None = None
 
 
 class Candidate(Record):

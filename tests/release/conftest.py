@@ -13,6 +13,7 @@ from errata import candidates, jsonl, metrics
 from errata.records import ATTACKS, Candidate, Case, CaseResult, Message, MetricsFile, Predicate
 from errata.release import gate
 from errata.release.verdict import Rule
+from errata.store.runs import Run
 from errata.workspace import Workspace
 
 # category → which of its cases are hits; a case not named is none.
@@ -32,7 +33,7 @@ class World:
         """A manifest of its own; its path."""
         fields: dict[str, Any] = {
             "base": "tiny",
-            "base_digest": "sha256:base",
+            "base_digest": candidates.weights_digest(str(candidates.TINY)),
             "adapter": None,
             "adapter_digest": None,
             "system_prompt": name,
@@ -99,7 +100,6 @@ class World:
     def _file(self, name: str, stage: str, measured: list[Any], cases: list[CaseResult]) -> None:
         run_id = f"20251216-1015{self.stamp:02d}-{stage}-{name}"
         folder = self.ws.reports / stage
-        jsonl.write(folder / f"{run_id}.cases.jsonl", cases)
         file = MetricsFile(
             run_id=run_id,
             candidate_digest=self.made[name].digest,
@@ -107,7 +107,9 @@ class World:
             metrics=measured,
             cases=f"reports/{stage}/{run_id}.cases.jsonl",
         )
-        jsonl.write_json(folder / f"{run_id}.json", file)
+        with Run(self.ws, stage, {"name": name}) as run:
+            jsonl.write(run.output(folder / f"{run_id}.cases.jsonl"), cases)
+            jsonl.write_json(run.output(folder / f"{run_id}.json"), file)
 
 
 def _rate(name: str, rows: list[CaseResult]) -> Any:

@@ -19,6 +19,7 @@ from errata.release.evidence import Pairs, collect, compare
 from errata.release.verdict import Rule, Seen, decide, judge, judge_languages
 from errata.stats import clopper_pearson
 from errata.store import ledger
+from errata.store.runs import Run
 
 Gate = Callable[..., Any]
 
@@ -162,8 +163,6 @@ def test_deleting_any_evidence_after_a_block_is_never_a_pass(world: World, run_g
 
 
 def test_evidence_changed_after_its_run_is_no_decision(world: World, run_gate: Gate) -> None:
-    from errata.store.runs import Run
-
     world.publish("base")
     world.publish("good")
     path = next((world.ws.reports / "safety").glob("*good.json"))
@@ -173,6 +172,35 @@ def test_evidence_changed_after_its_run_is_no_decision(world: World, run_gate: G
     file = json.loads(path.read_text())
     file["metrics"][0]["n"] += 1
     jsonl.write_json(path, file)
+    assert run_gate("good").code == 4
+
+
+def test_evidence_that_no_run_wrote_is_no_evidence(world: World, run_gate: Gate) -> None:
+    """A hand-written file with a later name neither replaces real numbers nor passes alone."""
+    world.publish("base")
+    world.publish("bad", {"jailbreak": set(range(30))})
+    world.publish("good")
+    for stage in ("safety", "evaluate"):
+        folder = world.ws.reports / stage
+        forged = json.loads(next(folder.glob("*good.json")).read_text())
+        forged["candidate_digest"] = world.made["bad"].digest
+        jsonl.write_json(folder / f"99999999-999999-{stage}-ffff.json", forged)
+    assert run_gate("bad").code == 3
+    world.candidate("unmeasured")
+    for path in world.ws.reports.glob("*/99999999*.json"):
+        forged = json.loads(path.read_text())
+        forged["candidate_digest"] = world.made["unmeasured"].digest
+        jsonl.write_json(path, forged)
+    assert run_gate("unmeasured").code == 4
+
+
+def test_numbers_of_another_split_are_no_evidence(world: World, run_gate: Gate) -> None:
+    world.publish("base")
+    world.publish("good")
+    for path in world.ws.reports.glob("*/*good.json"):
+        file = json.loads(path.read_text()) | {"split": "tune"}
+        with Run(world.ws, path.parent.name, {}) as run:
+            jsonl.write_json(run.output(path), file)
     assert run_gate("good").code == 4
 
 

@@ -50,6 +50,18 @@ def check(case: Case, answer: str) -> Checked:
     return Checked(failed=answer != "right", label="factuality", hard=hard, why=answer)
 
 
+def test_weights_swapped_after_the_verdict_are_refused(
+    world: World, run_gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = passed(world, run_gate)
+    monkeypatch.setattr("errata.candidates.weights_digest", lambda _: "sha256:swapped")
+    with pytest.raises(BadInput, match="weights differ"):
+        rollout.advance(world.ws, "asked")
+    rollback.roll_back(world.ws, "asked")
+    with pytest.raises(BadInput, match="weights differ"):
+        rollout.start(world.ws, release.candidate_path)
+
+
 def test_good_canary_reaches_everybody_stage_by_stage(world: World, run_gate: Gate) -> None:
     release = passed(world, run_gate)
     bad = {"stable": set(range(10)), release.candidate_digest: {1, 2, 3}}

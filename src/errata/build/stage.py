@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from pydantic import Field
 
@@ -223,11 +224,16 @@ def version_id(files: Files) -> str:
     return "v-" + jsonl.digest(leaves)[7:23]
 
 
+def _beside(run: Run, name: str) -> Path:
+    """Where a file of the version waits until the whole version is written."""
+    return run.dir / Path(name).name
+
+
 def _write(run: Run, config: Config, files: Files) -> str:
     """The four files, the version file, and the lineage of every row."""
     version = version_id(files)
     for name, rows in files.items():
-        jsonl.write(run.output(name), rows)
+        jsonl.write(_beside(run, name), rows)
         kind = "pair" if "prefs" in name else "sft"
         part = "validation" if "valid" in name else "train"
         for row in rows:
@@ -235,11 +241,12 @@ def _write(run: Run, config: Config, files: Files) -> str:
             run.links((source, row.id, "became") for source in row.made_from)
             run.link(row.id, version, "in")
         run.link(version, name, "is")
-    digests = {name: jsonl.digest_file(run.ws.path(name)) for name in files}
+    digests = {name: jsonl.digest_file(_beside(run, name)) for name in files}
     counts = {name: len(rows) for name, rows in files.items()}
-    jsonl.write_json(
-        run.output(config.outputs.version), {"id": version, "rows": counts, "files": digests}
-    )
+    facts = {"id": version, "rows": counts, "files": digests}
+    jsonl.write_json(_beside(run, config.outputs.version), facts)
+    for name in (*files, config.outputs.version):  # all are written: a full disk changed nothing
+        _beside(run, name).replace(run.output(name))
     run.node(version, "version", rows=counts, files=digests)
     return version
 

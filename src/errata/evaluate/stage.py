@@ -148,6 +148,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
             suite_digest=jsonl.digest([case.id for case in cases]),
             metrics=metrics,
             cases=f"reports/evaluate/{run.id}.cases.jsonl",
+            split=config.split,
         )
         page = publish(ws, run, file, results, "evaluate", f"evaluate · {run.id}")
         name = config.model or "tiny"

@@ -1,8 +1,9 @@
 """What was measured of one digest: metrics and cases, joined from the files that stages left.
 
-Per stage the newest file of the digest speaks. Evidence that a run wrote and somebody changed
-since, or that an earlier verdict about the digest named and is gone, is a problem: the gate then
-has no decision, so deleting a bad number never turns into a pass."""
+Per stage the file that a run of this workspace wrote last speaks, by the order of the audit ledger
+and not by its name; a file of another split than held-out is none. Evidence that no run wrote, that
+somebody changed since, or that an earlier verdict about the digest named and is gone, is a problem:
+the gate then has no decision, so neither deleting nor writing a number turns into a pass."""
 
 from __future__ import annotations
 
@@ -11,12 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
 from errata import jsonl
 from errata.records import ATTACKS, CaseResult, Metric, MetricsFile
 from errata.stats import mcnemar_exact, paired_bootstrap
-from errata.store import database, ledger
+from errata.store import ledger
 from errata.workspace import Workspace
 
 
@@ -71,13 +70,14 @@ class Evidence:
 
 def collect(ws: Workspace, digest: str, folders: Sequence[str]) -> Evidence:
     """The newest metrics file of each folder about the digest, with its cases."""
-    found = Evidence(digest)
+    found, known = Evidence(digest), written(ws)
     for folder in folders:
         files = []
         for path in sorted(ws.path(folder).glob("*.json")):
             file = jsonl.read_json(path, MetricsFile)
-            if file.candidate_digest == digest:
-                files.append((file.run_id, path, file))
+            if file.candidate_digest == digest and file.split in (None, "heldout"):
+                order, _ = known.get(ws.relative(path), (-1, ""))
+                files.append((order, path, file))
         if files:
             _, path, file = max(files, key=lambda item: item[:2])
             _take(ws, found, path, file)
@@ -153,12 +153,14 @@ def _same(case: CaseResult, other: CaseResult) -> bool:
 
 
 def problems(ws: Workspace, evidence: Evidence) -> list[str]:
-    """Evidence that was changed after its run, or that an earlier verdict had and that is gone."""
-    found = []
+    """Evidence no run wrote, or changed since, or that an earlier verdict had and that is gone."""
+    found, known = [], written(ws)
     for path in evidence.paths:
-        written = _written(ws, ws.relative(path))
-        if written and written != jsonl.digest_file(path):
-            found.append(f"{ws.relative(path)} was changed after the run that wrote it")
+        name = ws.relative(path)
+        if name not in known:
+            found.append(f"{name} was written by no run of this workspace")
+        elif known[name][1] != jsonl.digest_file(path):
+            found.append(f"{name} was changed after the run that wrote it")
     for event in ledger.events(ws, "verdict"):
         if event["data"].get("candidate_digest") != evidence.digest:
             continue
@@ -170,14 +172,10 @@ def problems(ws: Workspace, evidence: Evidence) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _written(ws: Workspace, path: str) -> str | None:
-    """The digest that the newest run recorded when it wrote this file."""
-    table = database.run_file
-    query = (
-        sa.select(table.c.digest)
-        .where(table.c.path == path, table.c.role == "out")
-        .order_by(table.c.seq.desc())
-        .limit(1)
-    )
-    with database.reading(ws) as connection:
-        return connection.execute(query).scalar_one_or_none()
+def written(ws: Workspace) -> dict[str, tuple[int, str]]:
+    """Path → (place in the ledger, digest) of every file that a run wrote last."""
+    found: dict[str, tuple[int, str]] = {}
+    for order, event in enumerate(ledger.events(ws, "run")):
+        for item in event["data"].get("outputs", []):
+            found[item["path"]] = (order, item["digest"])
+    return found

@@ -74,8 +74,10 @@ def start(ws: Workspace, candidate: str | None, stages: list[int] | None = None)
     if now.stable and now.stable.candidate_digest == digest:
         raise BadInput(f"rollout: {now.stable.id} already serves this candidate to everybody")
     path = candidate or verdict["data"]["candidate"]
-    if candidates.resolve(ws, path).digest != digest:
+    chosen = candidates.resolve(ws, path)
+    if chosen.digest != digest:
         raise BadInput(f"rollout: {path} is no longer the candidate that passed; gate it again")
+    candidates.verify(ws, chosen)
     seed = f"{verdict['data']['id']}|{digest}|{len(now.releases)}"
     name = hashlib.sha256(seed.encode()).hexdigest()
     release = Release(
@@ -135,6 +137,7 @@ def advance(ws: Workspace, why: str) -> Release:
     now = routing.current(ws)
     if now.canary is None:
         raise BadInput("rollout: none is under way; `errata rollout start` begins one")
+    candidates.verify(ws, candidates.resolve(ws, now.canary.candidate_path))
     percent = next_stage(ws, now.canary)
     after = routing.record(ws, "advance", id=now.canary.id, percent=percent, why=why)
     return after.releases[now.canary.id]

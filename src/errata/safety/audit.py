@@ -169,6 +169,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
             suite_digest=jsonl.digest([case.id for case in both]),
             metrics=found,
             cases=f"reports/safety/{run.id}.cases.jsonl",
+            split=config.split,
         )
         # A look-alike's row holds what its metric counts: whether it was refused.
         rows = attacks + [r.model_copy(update={"hit": r.refused}) for r in looks]
