@@ -52,7 +52,7 @@ class Demo:
 
     def __init__(self, ws: Workspace, config: Config) -> None:
         self.ws, self.config = ws, config
-        self.models: dict[str, demo_table.Entry] = {}
+        self.models: dict[str, demo_table.Entry] = {"base": demo_table.Entry("tiny")}
         self.began = time.perf_counter()
         self.act = 0
 
