@@ -94,8 +94,8 @@ def test_posttrain_runs_the_six_steps_in_order(made: Workspace):
     for align in ("dpo", "ppo"):
         text = make(made, "-n", "posttrain", f"ALIGN={align}", "CANDIDATE=run-1")
         steps = re.findall(r"errata (\w+)", text)
-        wanted = ["build", "sft", "rm", align, "evaluate", "safety", "gate", "rollout"]
-        assert steps == wanted
+        measured = ["evaluate", "safety"] * 2  # the candidate, and the baseline it is held against
+        assert steps == ["build", "sft", "rm", align, *measured, "gate", "rollout"]
 
 
 def test_a_missed_threshold_stops_the_chain(made: Workspace, tmp_path: Path):

@@ -32,7 +32,7 @@ def commands(root: Path, target: str, *variables: str) -> list[list[str]]:
         ["make", "-n", target, *variables], cwd=root, capture_output=True, text=True, check=True
     )
     spoken = re.sub(r'echo "[^"]*";?', "", done.stdout)
-    inner = re.findall(r"\$\(errata ([^)]*)\)", spoken)
+    inner = re.findall(r"\$\(errata ([^)|]*)[^)]*\)", spoken)
     outer = re.findall(r"\berrata ([^\n;&|]*)", re.sub(r"\$\(errata [^)]*\)", "run-1", spoken))
     return [shlex.split(words) for words in [*inner, *outer]]
 
