@@ -267,9 +267,9 @@ def _dispatch(words: Words) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; every way it can fail is one line on stderr and an exit code."""
-    # OpenMP's threads spin 300,000 times while they wait for each other: with another program on the
-    # same cores a training run took five times as long. 20,000 is as fast on an idle machine (40 SFT
-    # steps: 6.8 s; 7.1 s by default; 10.3 s without spinning). Read when torch is loaded.
+    # OpenMP's threads spin 300,000 times while they wait for each other: with another program on
+    # the same cores, training took five times as long. 20,000 is as fast on an idle machine (40
+    # SFT steps: 6.8 s; 7.1 s by default; 10.3 s with no spinning). Read when torch is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     words = Words()
     try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from errata import jsonl
 from errata.errors import BadInput
 from errata.train.tokens import PLAIN_TEMPLATE
 
@@ -104,3 +106,9 @@ def save_adapter(model: Any, folder: Path) -> None:
     """The `default` adapter alone, without the base and without helper adapters."""
     model.save_pretrained(str(folder), selected_adapters=["default"])
     (folder / "README.md").unlink(missing_ok=True)  # peft's template card says nothing true
+    # peft writes a set in the order of the process's hash seed: equal runs would differ in digest.
+    path = folder / "adapter_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if isinstance(config.get("target_modules"), list):
+        config["target_modules"].sort()
+    jsonl.write_json(path, config)
