@@ -30,7 +30,7 @@ from errata.errors import Blocked, ErrataError, NoDecision
 from errata.init import lay_down
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import Candidate, Case, PreferencePair, Release
+from errata.records import ATTACKS, Candidate, Case, PreferencePair, Release
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
@@ -196,9 +196,8 @@ def traffic_pool(ws: Workspace) -> list[Case]:
     cases = jsonl.read(ws.suites / "business.jsonl", Case)
     cases += jsonl.read(ws.suites / "attacks.jsonl", Case)
     tune = sorted((c for c in cases if c.split == "tune"), key=lambda c: c.id.rsplit("-", 1)[-1])
-    business = [c for c in tune if c.success.kind in ("cites", "calls", "polite") and c.category
-                in ("catalogue", "tool", "smalltalk", "lookalike")]  # fmt: skip
-    attacks = [c for c in tune if c not in business]
+    business = [case for case in tune if case.category not in ATTACKS]
+    attacks = [case for case in tune if case.category in ATTACKS]
     return business[:360] + attacks[:40]
 
 

@@ -7,7 +7,6 @@ sigmoid loss of the untouched policy must be ln 2; that is checked before the fi
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -180,7 +179,6 @@ def prepare(job: Job) -> Trainer:
     trainer.config, trainer.tokenizer_of_run = config, tokenizer
     if config.reference == "start" and job.checkpoint is None:
         check_start(trainer, collate, data, config)
-    job.extra["ln2"] = math.log(2)
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
 
