@@ -77,20 +77,14 @@ def missed(accept: dict[str, Bound], metrics: Sequence[Metric]) -> list[str]:
     from errata.metrics import full_name
 
     values = {metric.name: metric.value for metric in metrics}
-    out = []
+    out: list[str] = []
     for name, bound in accept.items():
         full = full_name(name)
         if full not in values:
             raise BadInput(
                 f"accept: `{name}` is not measured here; known: {', '.join(sorted(values))}"
             )
-        value = values[full]
-        if value is None:
-            out.append(f"{full} has no data")
-        elif bound.max is not None and value > bound.max:
-            out.append(f"{full} {value:.4g} is above {bound.max:g}")
-        elif bound.min is not None and value < bound.min:
-            out.append(f"{full} {value:.4g} is below {bound.min:g}")
+        out += bound.missed(full, values[full])
     return out
 
 

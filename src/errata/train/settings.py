@@ -29,6 +29,16 @@ class Bound(Section):
     min: float | None = None
     max: float | None = None
 
+    def missed(self, name: str, value: float | None) -> list[str]:
+        """One sentence if `value` misses; no value, or NaN, is a miss."""
+        if value is None or value != value:
+            return [f"{name} has no value"]
+        if self.max is not None and value > self.max:
+            return [f"{name} {value:.4g} is above {self.max:g}"]
+        if self.min is not None and value < self.min:
+            return [f"{name} {value:.4g} is below {self.min:g}"]
+        return []
+
 
 class Panel(Section):
     """Knobs that all training stages share."""

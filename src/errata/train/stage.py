@@ -153,18 +153,12 @@ def finish(
 
 def judge(accept: dict[str, Bound], metrics: dict[str, float | None]) -> list[str]:
     """What missed its threshold. An unknown metric is a mistake in the config; None is a miss."""
-    missed = []
+    missed: list[str] = []
     for name, bound in accept.items():
         if name not in metrics:
             known = ", ".join(sorted(metrics))
             raise BadInput(f"accept: `{name}` is not measured here; known: {known}")
-        value = metrics[name]
-        if value is None or value != value:
-            missed.append(f"{name} has no value")
-        elif bound.max is not None and value > bound.max:
-            missed.append(f"{name} {value:.4g} is above {bound.max:g}")
-        elif bound.min is not None and value < bound.min:
-            missed.append(f"{name} {value:.4g} is below {bound.min:g}")
+        missed += bound.missed(name, metrics[name])
     return missed
 
 
