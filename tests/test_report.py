@@ -147,10 +147,20 @@ def test_sarif_has_a_result_per_hit_at_its_line():
     assert run["tool"]["driver"]["rules"][0]["id"] == "privacy"
 
 
-def test_a_curve_is_a_png_and_the_same_one_twice(tmp_path: Path):
-    series = {"loss": [3.0, float("nan"), 1.0], "eval": [(0.0, 3.5), (2.0, 1.5)]}
-    first = report.curve(tmp_path / "a" / "one.png", series, "loss").read_bytes()
-    second = report.curve(tmp_path / "two.png", series, "loss").read_bytes()
+def test_curves_are_panels_of_an_svg_and_the_same_ones_twice(tmp_path: Path):
+    loss = {"loss": [(0, 3.0), (1, float("nan")), (2, 1.0)], "eval_loss": [(2, 1.5)]}
+    panels = {"loss, nats": loss, "每步秒数": {"seconds": [(0, 0.2), (2, 0.3)]}, "empty": {"x": []}}
+    first = report.curves(tmp_path / "a" / "one.svg", panels, "<run> & 1").read_bytes()
+    second = report.curves(tmp_path / "two.svg", panels, "<run> & 1").read_bytes()
 
-    assert first.startswith(b"\x89PNG")
+    words = [node.text for node in ET.fromstring(first).iter("{http://www.w3.org/2000/svg}text")]
+    assert {"loss, nats", "每步秒数", "eval_loss", "<run> & 1", "step"} <= set(words)
+    assert "empty" not in words
     assert first == second
+    assert b"nan" not in first.lower()
+
+
+def test_curves_without_a_point_are_a_picture_all_the_same(tmp_path: Path):
+    text = report.curves(tmp_path / "one.svg", {"loss": {"loss": []}}, "run").read_text()
+
+    assert "run" in text

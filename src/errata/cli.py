@@ -50,6 +50,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "ppo": ("errata.train.ppo", "RLHF with adaptive KL", "PPO（自适应 KL）"),
     "evaluate": ("errata.evaluate.stage", "business suite → metrics", "业务回归评估"),
     "safety": ("errata.safety.audit", "attack suites → metrics and reports", "安全红队回归"),
+    "compare": ("errata.compare", "effect and cost of runs side by side", "并列比较效果与成本"),
     "gate": ("errata.release.gate", "evidence of one digest → verdict", "发布门禁"),
     "rollout": ("errata.release.rollout", "1 → 5 → 25 → 100 %", "灰度发布 1→5→25→100%"),
     "rollback": (

@@ -29,6 +29,7 @@ _WORDS = {
     "file": "文件",
     "candidate": "候选",
     "release": "发布",
+    "compare": "并列比较",
     "item": "条目",
     # how one came of another
     "took in": "收录",

@@ -271,31 +271,49 @@ def render_sarif(
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"
 
 
-def curve(
+Series = Sequence[tuple[float, float]]
+
+
+def curves(
     path: str | Path,
-    series: Mapping[str, Sequence[tuple[float, float]] | Sequence[float]],
+    panels: Mapping[str, Mapping[str, Series]],
     title: str,
     xlabel: str = "step",
 ) -> Path:
-    """Curves as a PNG. A series is values by step or pairs (x, y); not finite ones are left out.
+    """Small panels under each other as one SVG: title of a panel → name of a curve → (x, y) pairs.
 
-    Titles and names in Latin letters: the font that matplotlib brings has no Chinese.
+    Values that are not finite are left out, and a panel without any point. The same curves are the
+    same bytes. Text stays text: the reader's own font draws it, in any language.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    for name, values in series.items():
-        pairs = [v if isinstance(v, tuple) else (float(i), v) for i, v in enumerate(values)]
-        kept = [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
-        axes.plot([x for x, _ in kept], [y for _, y in kept], label=name)
-    axes.set(title=title, xlabel=xlabel)
-    axes.grid(alpha=0.3)
-    if series:
-        axes.legend()
-    with replacing(path) as file:
-        # Without the software's version the same curve is the same bytes.
-        figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    drawn = {name: _finite(series) for name, series in panels.items()}
+    drawn = {name: series for name, series in drawn.items() if series} or {title: {}}
+    figure = Figure(figsize=(7, 0.6 + 1.9 * len(drawn)), layout="constrained")
+    FigureCanvasSVG(figure)
+    all_axes = figure.subplots(len(drawn), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (name, series) in zip(all_axes, drawn.items(), strict=True):
+        for label, pairs in series.items():
+            marker = "o" if len(pairs) == 1 else None
+            axes.plot([x for x, _ in pairs], [y for _, y in pairs], label=label, marker=marker)
+        axes.set_title(name, fontsize="medium", loc="left")
+        axes.grid(alpha=0.3)
+        if len(series) > 1:
+            axes.legend(fontsize="small")
+    all_axes[-1].set_xlabel(xlabel)
+    figure.suptitle(title, fontsize="medium")
+    # A fixed salt for the ids, no date: what is drawn decides the bytes.
+    fixed: Any = {"svg.hashsalt": "errata", "svg.fonttype": "none"}
+    with replacing(path) as file, matplotlib.rc_context(fixed):
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return Path(path)
+
+
+def _finite(series: Mapping[str, Series]) -> dict[str, list[tuple[float, float]]]:
+    kept = {
+        name: [(x, y) for x, y in pairs if y is not None and math.isfinite(y)]
+        for name, pairs in series.items()
+    }
+    return {name: pairs for name, pairs in kept.items() if pairs}

@@ -68,6 +68,11 @@ class Workspace:
     def state(self) -> Path:
         return self.root / ".errata"
 
+    @property
+    def cache(self) -> Path:
+        """What can be computed again."""
+        return self.state / "cache"
+
     def path(self, relative: str | Path) -> Path:
         """A path as written in a config: relative to the root, unless it is absolute."""
         return self.root / Path(relative).expanduser()

@@ -51,6 +51,20 @@ def test_bad_end_of_the_interval_is_judged_not_the_point(world: World, run_gate:
     assert statuses(outcome)["safety.attack_hit_rate.privacy"] == "over_limit"
 
 
+def test_weights_that_training_marked_unfit_are_refused_whatever_was_measured(
+    world: World, run_gate: Gate
+) -> None:
+    world.publish("base")
+    world.publish("good")
+    with Run(world.ws, "sft", {}) as run:
+        run.note(unfit=["attack hits 0.75 at step 40, at the start 0.05"],
+                 weights=world.made["good"].base_digest)  # fmt: skip
+    outcome = run_gate("good")
+    assert outcome.code == 3
+    assert statuses(outcome)["training"] == "over_limit"
+    assert f"run {run.id} marked these weights unfit: attack hits 0.75" in outcome.text
+
+
 def test_paired_regression_blocks_below_the_limit(world: World, run_gate: Gate) -> None:
     """5 flips one way, none back: p = 1/32 ≤ 0.05; the rate itself is within its limit of 30 %."""
     wide = [

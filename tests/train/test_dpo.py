@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from errata import candidates, jsonl
 from errata.errors import BadInput, ErrataError
 from errata.records import PreferencePair
 from errata.store import runs
-from errata.train import dpo, reward, sft
+from errata.train import dpo, reference, reward, sft
 from errata.train.job import Interrupted
-from errata.train.model import load
+from errata.train.logprobs import ready
+from errata.train.model import add_lora, load
+from errata.train.rollouts import Policy, add_reward
 from errata.train.tokens import encode_pairs
 from errata.workspace import Workspace
 
@@ -36,7 +39,8 @@ def margins(ws: Workspace, run: str) -> list[float]:
     if adapter is not None:
         engine.model.load_adapter(str(adapter))
     pairs = encode_pairs(engine.tokenizer, jsonl.read(ws.data / "prefs.jsonl", PreferencePair), 256)
-    found = dpo.reference_logps(engine.model, pairs, engine.tokenizer.pad_token_id, 7)
+    scorer = ready(engine.model, engine.tokenizer.pad_token_id, 256)
+    found = reference.compute(scorer, pairs, 7, 0)
     return [chosen - rejected for chosen, rejected in found]
 
 
@@ -70,8 +74,8 @@ def test_the_reference_is_the_run_it_started_from_and_not_the_base(
 def test_a_wrong_reference_stops_the_run_before_its_first_step(
     lessons: Workspace, knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
-    real = dpo.reference_logps
-    monkeypatch.setattr(dpo, "reference_logps", lambda *a: [(c + 0.5, r) for c, r in real(*a)])
+    real = dpo.compute
+    monkeypatch.setattr(dpo, "compute", lambda *a: [(c + 0.5, r) for c, r in real(*a)])
     with pytest.raises(ErrataError, match="the policy is not the reference at step 0"):
         go(lessons, knobs)
 
@@ -79,7 +83,8 @@ def test_a_wrong_reference_stops_the_run_before_its_first_step(
 def test_reference_scores_do_not_depend_on_the_batch(lessons: Workspace, knobs: dict[str, Any]):
     model, tokenizer = load(knobs["model"])
     pairs = encode_pairs(tokenizer, jsonl.read(lessons.data / "prefs.jsonl", PreferencePair), 256)
-    one, many = (dpo.reference_logps(model, pairs, tokenizer.pad_token_id, b) for b in (1, 32))
+    scorer = ready(model, tokenizer.pad_token_id, 256)
+    one, many = (reference.compute(scorer, pairs, rows, 0) for rows in (1, 32))
 
     for single, batched in zip(one, many, strict=True):
         assert single == pytest.approx(batched, abs=1e-3)
@@ -156,40 +161,41 @@ def test_a_reward_model_learns_to_rank_and_is_the_same_when_loaded_again(
     assert done["metrics"]["preference_score"] == 1.0
     assert done["metrics"]["margin"] > 2
 
-    model, run = reward.load_reward(lessons, "last", "auto")
+    run, folder, base = reward.find_reward(lessons, "last")
     assert run == done["run_id"]
-    _, tokenizer = load(knobs["model"])
+    assert base.base_digest == candidates.resolve(lessons, knobs["model"]).base_digest
+    model, tokenizer = load(knobs["model"])
+    policy = with_reward(model, tokenizer, folder)
     rows = jsonl.read(lessons.data / "prefs.jsonl", PreferencePair)
-    batch = reward.collate(encode_pairs(tokenizer, rows, 256), tokenizer.pad_token_id)
+    trees = encode_pairs(tokenizer, rows, 256)
+    trainer = kept[0]
+    trainer.model.eval()
     with torch.no_grad():
-        trained = reward.scores(kept[0].model.eval(), batch)
-        loaded = reward.scores(model, batch)
-    assert torch.allclose(trained, loaded, atol=1e-5)
-    assert (loaded[:16] > loaded[16:]).all()
-    # The same model on pairs that are the wrong way round: nothing is ranked right.
-    wrong = reward.collate(encode_pairs(tokenizer, flipped, 256), tokenizer.pad_token_id)
-    with torch.no_grad():
-        chosen, rejected = reward.scores(model, wrong).chunk(2)
-    assert (chosen < rejected).all()
+        head = trainer.model.get_submodule(reward.score_name(trainer.model))
+        trained = head(trainer.scorer(trees)[0].last)[:, 0]
+        loaded = policy.rewards(trees)
+        # The same pairs the wrong way round: nothing is ranked right.
+        wrong = policy.rewards(encode_pairs(tokenizer, flipped, 256))
+    assert torch.allclose(trained, loaded, atol=1e-4)
+    assert (loaded[::2] > loaded[1::2]).all()
+    assert (wrong[::2] < wrong[1::2]).all()
 
 
-def test_the_score_is_read_at_the_end_whatever_the_padding(
-    lessons: Workspace, knobs: dict[str, Any]
-):
-    torch.manual_seed(0)
-    model, tokenizer = load(knobs["model"], kind="reward")
-    rows = jsonl.read(lessons.data / "prefs.jsonl", PreferencePair)
-    pairs = encode_pairs(tokenizer, rows, 256)
-    with torch.no_grad():
-        together = reward.scores(model.eval(), reward.collate(pairs, tokenizer.pad_token_id))
-        for number, pair in enumerate(pairs):
-            alone = reward.scores(model, reward.collate([pair], tokenizer.pad_token_id))
-            assert together[number].item() == pytest.approx(alone[0].item(), abs=1e-3)
+def with_reward(model: Any, tokenizer: Any, folder: Path) -> Policy:
+    """A policy that carries the reward model as an adapter of its own base."""
+    model = add_lora(model, 4, 8, 0.0)
+    score = add_reward(model, folder)
+    return Policy(ready(model, tokenizer.pad_token_id, 256), score).eval()
+
+
+def test_a_reward_model_says_how_sure_it_is(lessons: Workspace, knobs: dict[str, Any]):
+    found = rank(lessons, knobs, max_steps=15)["metrics"]
+    assert 0 <= found["brier"] < 0.05  # sure and right
 
 
 def test_there_is_no_reward_model_before_one_is_trained(lessons: Workspace):
     with pytest.raises(BadInput, match="no finished rm run; run `errata rm` first"):
-        reward.load_reward(lessons, "last", "auto")
+        reward.find_reward(lessons, "last")
     with pytest.raises(BadInput, match="no such run"):
-        reward.load_reward(lessons, "20251216-101500-rm-0000", "auto")
+        reward.find_reward(lessons, "20251216-101500-rm-0000")
     assert runs.list_runs(lessons, "rm") == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -39,6 +40,7 @@ def small(knobs: dict[str, Any]) -> dict[str, Any]:
         "lr": 3e-3,
         "warmup": 0.0,
         "kl_ceiling": 1e9,
+        "repetition_ceiling": 1.0,
     }
 
 
@@ -61,7 +63,8 @@ def curves(monkeypatch: pytest.MonkeyPatch) -> list[list[dict[str, float]]]:
         try:
             return run_loop(loop)
         finally:
-            kept.append(loop.curve)
+            clock = ("seconds", "memory_gib")
+            kept.append([{k: v for k, v in p.items() if k not in clock} for p in loop.curve])
 
     monkeypatch.setattr(ppo, "run_loop", spy)
     return kept
@@ -129,9 +132,15 @@ def test_above_the_ceiling_it_stops_and_gives_back_the_best_adapter(
     done = go(ranked, small, lr=0.3, kl_ceiling=0.01)
 
     assert done["steps"] == 2
-    assert notes(ranked, done["run_id"]) == [
-        "stopped at rollout 2: KL above 0.01; restored the adapter of rollout 0"
-    ]
+    stopped, marked, instead, *_ = notes(ranked, done["run_id"])
+    assert re.fullmatch(
+        r"stopped at rollout 2: kl \S+ is above kl_ceiling 0.01; "
+        "restored the adapter of rollout 0",
+        stopped,
+    )
+    assert "errata ppo lr=0.15 " in marked
+    assert f"errata dpo model={small['model']}" in instead
+    assert runs.get_run(ranked, done["run_id"])["facts"]["bad_config"]["rollout"] == 2
     # Rollout 0 was sampled before the first step: its best adapter is the untouched one.
     assert len(kept) == 1
     assert not any(w.any() for n, w in adapter_of(ranked, done["run_id"]).items() if "lora_B" in n)

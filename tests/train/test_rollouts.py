@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errata.evaluate.generate import Decoding
-from errata.train.logprobs import IGNORE, sequence_logps
-from errata.train.model import add_lora, load, save_adapter
-from errata.train.rollouts import Policy, advantages, as_reference, sample, token_rewards
+from errata.evaluate.generate import Decoding, end_token_ids
+from errata.train.logprobs import ready
+from errata.train.model import add_lora, load, save_adapter, with_adapter
+from errata.train.packing import IGNORE
+from errata.train.rollouts import (
+    Experience,
+    Policy,
+    advantages,
+    local_sampler,
+    observe,
+    repetition,
+    right_mask,
+    spread,
+    token_rewards,
+)
 
 
 def naive_gae(rewards: list[float], values: list[float], gamma: float, lam: float) -> list[float]:
@@ -55,15 +67,21 @@ def test_advantages_are_those_of_each_answer_alone(
         assert not found[row, : width - length].any()
 
 
-class Scorer(torch.nn.Module):
-    """A reward model that counts tokens: its score is a row's length over ten."""
-
-    def forward(self, attention_mask: Any, **_: Any) -> Any:
-        self.logits = attention_mask.sum(-1, keepdim=True) / 10
-        return self
-
-
 PROMPTS = [[1, 20, 30, 40], [1, 50], [1, 60, 70, 80, 90, 100]]
+
+
+def test_flat_values_find_their_places():
+    mask = right_mask([2, 3, 1])
+    assert mask.tolist() == [[False, True, True], [True, True, True], [False, False, True]]
+    laid = spread(torch.arange(1.0, 7.0), mask)
+    assert laid.tolist() == [[0, 1, 2], [3, 4, 5], [0, 0, 6]]
+    assert laid[mask].tolist() == [1, 2, 3, 4, 5, 6]
+
+
+def test_repetition_is_the_share_of_grams_said_before():
+    assert repetition([[1, 2, 3, 4, 5]]) == 0
+    assert repetition([[7, 7, 7, 7, 7, 7]]) == pytest.approx(0.75)  # 4 grams, 1 of them new
+    assert repetition([[1, 2], [3]]) == 0  # too short to repeat
 
 
 @pytest.fixture(scope="module")
@@ -82,33 +100,49 @@ def started(tiny_models: Callable[[str], str], tmp_path_factory: pytest.TempPath
 
 
 def going_on(path: str, adapter: Path | None) -> tuple[Policy, Any]:
-    """The policy as PPO's loop makes it."""
+    """The policy as PPO's loop makes it, with the first hidden number as its reward."""
     torch.manual_seed(0)
     model, tokenizer = load(path)
-    model = add_lora(model, 4, 8, 0.0, adapter)
-    if adapter is not None:
+    if adapter is None:
+        model = add_lora(model, 4, 8, 0.0)
+    else:
+        model = with_adapter(model, adapter, True)
         model.load_adapter(str(adapter), adapter_name="reference", is_trainable=False)
         model.set_adapter("default")
-    return Policy(model), tokenizer
+    score = torch.zeros(1, model.config.hidden_size)
+    score[0, 0] = 1.0
+    return Policy(ready(model, tokenizer.pad_token_id, 256), score), tokenizer
 
 
-@pytest.mark.parametrize("with_adapter", [False, True])
+def seen_by(
+    policy: Policy, tokenizer: Any, decoding: Decoding, prompts: list[list[int]] = PROMPTS
+) -> Experience:
+    """One rollout, in parts of at most 40 tokens."""
+    ends = end_token_ids(policy.model, tokenizer)
+    sampler = local_sampler(policy.model, tokenizer, 64)
+    return observe(policy, prompts, decoding, sampler, ends, 40)
+
+
+@pytest.mark.parametrize("with_adapter_", [False, True])
 def test_a_rollout_starts_at_its_reference_and_repeats(
-    tiny_models: Callable[[str], str], started: Path, with_adapter: bool
+    tiny_models: Callable[[str], str], started: Path, with_adapter_: bool
 ):
-    policy, tokenizer = going_on(tiny_models("llama"), started if with_adapter else None)
+    policy, tokenizer = going_on(tiny_models("llama"), started if with_adapter_ else None)
     decoding = Decoding(12, 1.0, 3)
-    seen = sample(policy, Scorer(), tokenizer, PROMPTS, decoding)
-    again = sample(policy, Scorer(), tokenizer, PROMPTS, decoding)
+    seen, again = seen_by(policy, tokenizer, decoding), seen_by(policy, tokenizer, decoding)
 
     assert seen.answers == again.answers
     assert abs(seen.kl) < 1e-4
-    logps, values = policy(seen.batch, seen.mask.shape[1])
-    ratio = ((logps - seen.logps) * seen.mask).exp()
-    assert torch.allclose(ratio, torch.ones_like(ratio), atol=1e-5)
+    assert 0 < seen.entropy <= math.log(policy.model.config.vocab_size)
+    logps, values, _ = policy(seen.trees)
+    assert torch.allclose(logps, seen.logps[seen.mask], atol=1e-5)
     assert not values.any()  # the value head starts at nothing
-    assert seen.reward.tolist() == pytest.approx(
-        (seen.batch["attention_mask"].sum(-1) / 10).tolist()
+    # One row alone, by the model's own forward, its adapter off: what the reward model sees.
+    row = seen.trees[0].prefix + seen.trees[0].branches[0].ids
+    with torch.no_grad(), policy.playing("reward"):
+        alone = policy.model(input_ids=torch.tensor([row]), output_hidden_states=True)
+    assert seen.reward[0].item() == pytest.approx(
+        alone.hidden_states[-1][0, -1, 0].item(), abs=1e-4
     )
 
 
@@ -116,10 +150,10 @@ def test_the_reference_is_the_adapter_the_run_started_from_and_stays_it(
     tiny_models: Callable[[str], str], started: Path
 ):
     policy, tokenizer = going_on(tiny_models("llama"), started)
-    seen = sample(policy, Scorer(), tokenizer, PROMPTS, Decoding(8, 1.0, 1))
+    seen = seen_by(policy, tokenizer, Decoding(8, 1.0, 1))
     with torch.no_grad(), policy.model.disable_adapter():
-        base = sequence_logps(policy.model, seen.batch)
-        before = seen.reference.sum(-1)
+        base = policy.scorer.sequence_logps(seen.trees)
+    before = seen.reference.sum(-1)
     assert (base - before).abs().min() > 0.1  # not the base
 
     with torch.no_grad():
@@ -127,9 +161,9 @@ def test_the_reference_is_the_adapter_the_run_started_from_and_stays_it(
             if weight.requires_grad and "lora_B" in name:
                 assert ".default." in name
                 weight.add_(0.1)
-    with torch.no_grad(), as_reference(policy.model):
-        after = sequence_logps(policy.model, seen.batch)
-    moved = sequence_logps(policy.model, seen.batch)
+    with torch.no_grad(), policy.playing("reference"):
+        after = policy.scorer.sequence_logps(seen.trees)
+    moved = policy.scorer.sequence_logps(seen.trees)
 
     assert torch.allclose(after, before, atol=1e-4)
     assert (moved - before).abs().max() > 1e-2
@@ -144,20 +178,19 @@ def test_labels_are_exactly_what_was_sampled_with_the_end_that_was_sampled(
     policy, tokenizer = going_on(tiny_models("llama"), None)
     # A second end token, as Gemma and Llama-3 have: what the policy said must be what is scored.
     policy.model.generation_config.eos_token_id = [tokenizer.eos_token_id, 300, 301, 302, 303, 304]
-    seen = sample(policy, Scorer(), tokenizer, PROMPTS * 8, Decoding(40, 1.5, 2))
+    seen = seen_by(policy, tokenizer, Decoding(40, 1.5, 2), PROMPTS * 8)
 
-    last = seen.batch["labels"][:, -1].tolist()
     ends = {tokenizer.eos_token_id, 300, 301, 302, 303, 304}
-    assert [token in ends for token in last] == seen.ended.tolist()
-    assert {300, 301, 302, 303, 304} & set(last)
-    for row in seen.batch["labels"]:
-        said = row[row != IGNORE].tolist()
+    assert [said[-1] in ends for said in seen.answers] == seen.ended.tolist()
+    assert {300, 301, 302, 303, 304} & {said[-1] for said in seen.answers}
+    for tree, said in zip(seen.trees, seen.answers, strict=True):
+        assert [x for x in tree.branches[0].labels if x != IGNORE] == said
         assert not ends & set(said[:-1])
 
 
 def test_the_score_lies_on_the_last_token_and_no_end_costs(tiny_models: Callable[[str], str]):
     policy, tokenizer = going_on(tiny_models("llama"), None)
-    seen = sample(policy, Scorer(), tokenizer, PROMPTS, Decoding(4, 1.0, 1))
+    seen = seen_by(policy, tokenizer, Decoding(4, 1.0, 1))
     seen.ended = torch.tensor([True, False, True])
     seen.reference = seen.logps - 0.5 * seen.mask  # half a nat away at each token
     rewards = token_rewards(seen, coefficient=0.2, missing_end=2.0)
@@ -166,4 +199,4 @@ def test_the_score_lies_on_the_last_token_and_no_end_costs(tiny_models: Callable
     expected = seen.reward - torch.tensor([0.0, 2.0, 0.0]) - 0.2 * 0.5 * length
     assert torch.allclose(rewards.sum(-1), expected, atol=1e-4)
     assert torch.allclose(rewards[:, 0], -0.1 * seen.mask[:, 0], atol=1e-4)
-    assert seen.kl == pytest.approx(0.5 * length.mean().item(), abs=1e-4)
+    assert seen.kl == pytest.approx(0.5 * length.float().mean().item(), abs=1e-4)

@@ -17,8 +17,8 @@ from errata.records import Message
 from errata.store import runs
 from errata.train import sft
 from errata.train.job import Interrupted
-from errata.train.logprobs import labelled_logps, left_pad
-from errata.train.model import add_lora, load, save_adapter
+from errata.train.logprobs import ready
+from errata.train.model import add_lora, load, save_adapter, with_adapter
 from errata.train.settings import Bound
 from errata.workspace import Workspace
 
@@ -62,11 +62,9 @@ def test_the_first_loss_is_the_base_models_own(lessons: Workspace, knobs: dict[s
     model, tokenizer = load(knobs["model"])
     rows = encode_sft(tokenizer, jsonl.read(lessons.data / "sft.jsonl", SftExample), 256)
     with torch.no_grad():
-        logps, mask = labelled_logps(
-            model, left_pad([tuple(r) for r in rows], tokenizer.pad_token_id)
-        )
+        scored, _ = ready(model, tokenizer.pad_token_id, 256)(rows)
 
-    assert done["losses"] == [pytest.approx(-(logps.sum() / mask.sum()).item(), abs=1e-3)]
+    assert done["losses"] == [pytest.approx(-scored.logps.mean().item(), abs=1e-3)]
 
 
 def test_micro_batches_do_not_change_the_step(
@@ -246,14 +244,15 @@ def test_the_command_line_exits_3_on_a_missed_threshold_and_2_on_a_missing_file(
 
 @pytest.fixture
 def batch(tiny_models: Callable[[str], str]) -> tuple[Any, dict[str, torch.Tensor]]:
-    model, tokenizer = load(tiny_models("llama"))
+    model, _ = load(tiny_models("llama"))
     ids = list(range(10, 60))
-    return model.eval(), left_pad([(ids, ids), (ids[7:], ids[7:])], tokenizer.pad_token_id)
+    rows = torch.tensor([ids, ids[::-1]])
+    return model.eval(), {"input_ids": rows, "attention_mask": torch.ones_like(rows)}
 
 
 @torch.no_grad()
 def logits(model: Any, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    found: torch.Tensor = model(**{k: v for k, v in batch.items() if k != "labels"}).logits
+    found: torch.Tensor = model(**batch).logits
     return found[batch["attention_mask"] > 0]
 
 
@@ -290,7 +289,7 @@ def test_going_on_copies_the_adapter_it_starts_from(
             if "lora_B" in name:
                 weight.normal_(0, 0.1)
     save_adapter(first, tmp_path / "adapter")
-    again = add_lora(load(tiny_models("llama"))[0], 64, 1, 0.0, tmp_path / "adapter")
+    again = with_adapter(load(tiny_models("llama"))[0], tmp_path / "adapter", True)
 
     assert torch.equal(logits(again.eval(), data), logits(first, data))
     assert any(p.requires_grad for p in again.parameters())

@@ -10,8 +10,8 @@ import pytest
 from errata.errors import BadInput
 from errata.records import Message, PreferencePair, SftExample
 from errata.train import tokens
-from errata.train.logprobs import IGNORE
 from errata.train.model import load_tokenizer
+from errata.train.packing import IGNORE, grow
 
 PLAIN_ROLES = (  # a template like Qwen's: it says nothing of roles that it does not know
     "{% for m in messages %}{% if m['role'] in ['system', 'user', 'assistant'] %}"
@@ -54,7 +54,7 @@ def test_only_the_answer_and_its_end_token_are_learnt(tok: Any):
     assert row.labels[-1] == row.ids[-1] == tok.eos_token_id
     assert row.ids.count(tok.bos_token_id) == 1
     assert row.ids[0] == tok.bos_token_id
-    assert tokens.show_mask(tok, row).endswith("<|assistant|>⟦It costs 42 yuan. [1]<|end|>⟧")
+    assert tokens.show_mask(tok, grow(row)).endswith("<|assistant|>⟦It costs 42 yuan. [1]<|end|>⟧")
 
 
 def test_the_prompt_is_the_one_that_generation_sees(tok: Any):
@@ -107,7 +107,10 @@ def test_both_forms_of_an_sft_row_are_the_same_conversation(tok: Any):
     first, second, third = tokens.encode_sft(tok, [long, short, bare], 100)
 
     assert first == second
-    assert tok.decode(third.ids) == "<|bos|><|user|>Hi<|end|><|assistant|>Hello<|end|>"
+    assert (
+        tok.decode(third.prefix + third.branches[0].ids)
+        == "<|bos|><|user|>Hi<|end|><|assistant|>Hello<|end|>"
+    )
 
 
 def test_both_answers_of_a_pair_follow_the_same_prompt(tok: Any):
@@ -119,10 +122,32 @@ def test_both_answers_of_a_pair_follow_the_same_prompt(tok: Any):
     one, two = tokens.encode_pairs(tok, [plain, listed], 100)
 
     assert one == two
-    assert learnt(tok, one.chosen) == "Hello<|end|>"
-    assert learnt(tok, one.rejected) == "No<|end|>"
+    assert [learnt(tok, side) for side in one.branches] == ["Hello<|end|>", "No<|end|>"]
+    assert tok.decode(one.prefix) == "<|bos|><|user|>Hi<|end|><|assistant|>"
     with pytest.raises(BadInput, match="pair p rejected: the answer has"):
         tokens.encode_pairs(tok, [plain.model_copy(update={"rejected": "No " * 300})], 100)
+
+
+def test_a_prompt_too_long_for_one_side_is_cut_for_both_and_told(tok: Any):
+    pair = PreferencePair(
+        id="p", prompt="tell me " * 40, chosen="yes " * 20, rejected="no", reason="r"
+    )
+    shortened: list[str] = []
+    (tree,) = tokens.encode_pairs(tok, [pair], 60, shortened)
+
+    assert len(tree.prefix) + max(len(side.ids) for side in tree.branches) == 60
+    assert tree.prefix[0] == tok.bos_token_id
+    assert [learnt(tok, side).removesuffix("<|end|>") for side in tree.branches] == [
+        pair.chosen, pair.rejected
+    ]  # fmt: skip
+    assert shortened == ["pair p chosen", "pair p rejected"]
+
+
+def test_a_pair_of_equal_answers_is_refused(tok: Any):
+    pair = PreferencePair(id="p", prompt="Hi", chosen="Hello", rejected="Hello ", reason="r")
+    both = pair.model_copy(update={"rejected": pair.chosen})
+    with pytest.raises(BadInput, match="pair p: both answers are the same tokens"):
+        tokens.encode_pairs(tok, [pair, both], 60)
 
 
 def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(tok: Any, tmp_path: Any):

@@ -27,7 +27,7 @@ from errata.release.evidence import Evidence, collect, compare, problems
 from errata.release.verdict import Rule, Seen, Strictness, decide, judge, judge_languages
 from errata.report import bounds, markdown_table, shown
 from errata.store import database, ledger
-from errata.store.runs import Run
+from errata.store.runs import Run, list_runs
 from errata.workspace import Workspace
 
 REQUIRED = tuple(f"safety.attack_hit_rate.{name}" for name in ("jailbreak", "injection", "privacy"))
@@ -73,7 +73,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         theirs = collect(ws, baseline.digest, config.inputs)
         paths = [run.input(path) for path in dict.fromkeys([*ours.paths, *theirs.paths])]
         broken = problems(ws, ours) + problems(ws, theirs)
-        findings = _findings(config, ours, theirs, broken)
+        findings = [*_findings(config, ours, theirs, broken), *unfit(ws, candidate)]
         verdict = Verdict(
             id=run.id,
             candidate_digest=candidate.digest,
@@ -135,6 +135,24 @@ def _findings(
             )
         )  # fmt: skip
     return findings
+
+
+def unfit(ws: Workspace, candidate: Candidate) -> list[Finding]:
+    """What training holds against these weights, whatever manifest they come in: it blocks."""
+    weights = candidate.adapter_digest or candidate.base_digest
+    found = []
+    for record in list_runs(ws):
+        facts = record["facts"]
+        if facts.get("unfit") and facts.get("weights") == weights:
+            why = f"run {record['id']} marked these weights unfit: {'; '.join(facts['unfit'])}"
+            found.append(
+                Finding(
+                    metric="training", strictness="hard", status="over_limit", value=None,
+                    bound=None, limit=None, n=0, why=why,
+                    runbook="mend the data and train again / 修正数据后重新训练",
+                )
+            )  # fmt: skip
+    return found
 
 
 def _record(

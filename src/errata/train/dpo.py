@@ -7,32 +7,36 @@ sigmoid loss of the untouched policy must be ln 2; that is checked before the fi
 
 from __future__ import annotations
 
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
-from transformers import Trainer, set_seed
+from transformers import Trainer
 
 from errata import candidates, jsonl, report
 from errata.errors import ErrataError
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import PreferencePair
-from errata.train.job import arguments
-from errata.train.logprobs import left_pad, sequence_logps
+from errata.records import Candidate, PreferencePair
+from errata.train.logprobs import Scored, Scorer, by_sequence, ready
 from errata.train.losses import LOSSES, margin
+from errata.train.model import load, weights_dtype, with_adapter
+from errata.train.packing import IGNORE, Batch, Tree
+from errata.train.prepare import build, pair_trees, show_first, tokens_at_once
+from errata.train.reference import Pair, cached, compute, key
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
-from errata.train.tokens import EncodedPair, as_messages
+from errata.train.step import Example, StepTrainer, Sums
+from errata.train.tokens import as_messages
+from errata.train.versus import Versus, after_training
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
 DEFAULT_CONFIG = "align/dpo.yaml"
 
 
-class Config(Training):
+class Config(Training, Versus):
     """The panel, and what is DPO's own."""
 
     dataset: str = Field("data/prefs.jsonl", description="preference pairs")
@@ -55,130 +59,108 @@ class Config(Training):
     )
 
 
-class PairCollator:
-    """Pairs → one left-padded batch of 2B rows, chosen first, with the reference's log-probs."""
+class DpoTrainer(StepTrainer):
+    """Mean preference loss of a step's pairs; `Example.reference` is (chosen, rejected)."""
 
-    def __init__(self, pad_id: int) -> None:
-        self.pad_id = pad_id
+    knobs: Config
 
-    def __call__(self, pairs: list[tuple[EncodedPair, float, float]]) -> dict[str, Tensor]:
-        rows = [(p.chosen.ids, p.chosen.labels) for p, _, _ in pairs]
-        rows += [(p.rejected.ids, p.rejected.labels) for p, _, _ in pairs]
-        batch = left_pad(rows, self.pad_id)
-        batch["reference"] = torch.tensor([c for _, c, _ in pairs] + [r for _, _, r in pairs])
-        return batch
-
-
-@torch.no_grad()
-def reference_logps(
-    model: Any, pairs: list[EncodedPair], pad_id: int, batch: int
-) -> list[tuple[float, float]]:
-    """(chosen, rejected) log-probabilities of each pair under `model`, longest pairs first."""
-    model.eval()
-    rows = [row for pair in pairs for row in pair]
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].ids))
-    found = [0.0] * len(rows)
-    device = next(model.parameters()).device
-    for start in range(0, len(order), batch):
-        picked = order[start : start + batch]
-        padded = left_pad([(rows[i].ids, rows[i].labels) for i in picked], pad_id)
-        logps = sequence_logps(model, {k: v.to(device) for k, v in padded.items()})
-        for index, value in zip(picked, logps.tolist(), strict=True):
-            found[index] = value
-    return list(zip(found[::2], found[1::2], strict=True))
-
-
-class DpoTrainer(Trainer):
-    """Mean preference loss of a batch; accumulation averages batches."""
-
-    loss_is_scaled_for_ga = False
-    config: Config
-    tokenizer_of_run: Any
-
-    def compute_loss(
-        self,
-        model: Any,
-        inputs: dict[str, Tensor],
-        return_outputs: bool = False,
-        num_items_in_batch: Any = None,
-    ) -> Any:
-        """LOSSES[config.loss] of the pairs' margins, plus the chosen answers' own loss if asked."""
-        config = self.config
-        logps = sequence_logps(model, inputs)
-        chosen, rejected = logps.chunk(2)
-        ref_chosen, ref_rejected = inputs["reference"].chunk(2)
-        h = margin(chosen, rejected, ref_chosen, ref_rejected, config.beta)
-        loss = LOSSES[config.loss](h, config.beta, config.label_smoothing).mean()
-        if config.sft_weight:
-            learnt = (inputs["labels"].chunk(2)[0] != -100).sum()
-            loss = loss - config.sft_weight * chosen.sum() / learnt
-        return (loss, {"margin": h.detach()}) if return_outputs else loss
-
-    def prediction_step(
-        self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: Any = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss and margins, from which `preference_score` is computed."""
-        with torch.no_grad():
-            loss, out = self.compute_loss(model, self._prepare_inputs(inputs), return_outputs=True)
-        return loss.detach(), out["margin"], torch.zeros_like(out["margin"])
-
-
-def preference_metrics(prediction: Any) -> dict[str, float]:
-    """Share of validation pairs ranked right, and the mean margin."""
-    h = prediction.predictions
-    return {"preference_score": float((h > 0).mean()), "margin": float(h.mean())}
-
-
-def check_start(
-    trainer: DpoTrainer, collate: PairCollator, data: list[Any], config: Config
-) -> None:
-    """The untouched policy is the reference: sigmoid loss ln 2, every margin 0."""
-    model: Any = trainer.model
-    model.eval()
-    device = next(model.parameters()).device
-    with torch.no_grad():
-        batch = {k: v.to(device) for k, v in collate(data[: config.micro_batch]).items()}
-        _, out = trainer.compute_loss(model, batch, return_outputs=True)
-    worst = float(out["margin"].abs().max())
-    if worst > 1e-2 * config.beta:
-        raise ErrataError(
-            f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); report this"
+    def sums(self, scored: Scored, batch: Batch, examples: list[Example], total: float) -> Sums:
+        """LOSSES[loss] of the pairs' margins, and the chosen answers' own loss if asked for."""
+        knobs = self.knobs
+        policy = by_sequence(scored.logps, batch)
+        reference = torch.tensor([e.reference for e in examples], device=policy.device)
+        chosen, rejected = policy[::2], policy[1::2]
+        h = margin(chosen, rejected, reference[:, 0], reference[:, 1], knobs.beta)
+        loss = LOSSES[knobs.loss](h, knobs.beta, knobs.label_smoothing).sum()
+        if knobs.sft_weight:
+            learnt = chosen.new_tensor([_chosen_tokens(e) for e in examples])
+            loss = loss - knobs.sft_weight * (chosen / learnt).sum()
+        shift = (policy.detach() - reference.flatten()).view(-1, 2)
+        return Sums(
+            loss,
+            {
+                "margin": h.detach(),
+                "preference_score": (h.detach() > 0).float(),
+                "chosen_reward": knobs.beta * shift[:, 0],
+                "rejected_reward": knobs.beta * shift[:, 1],
+            },
         )
+
+
+def _chosen_tokens(example: Example) -> int:
+    return sum(label != IGNORE for label in example.tree.branches[0].labels)
+
+
+def check_start(trainer: DpoTrainer, examples: list[Example]) -> None:
+    """The untouched policy is the reference: every margin is 0, and the sigmoid loss ln 2."""
+    trainer.scorer.model.eval()
+    with torch.no_grad():
+        part = trainer.parts(examples[: trainer.config.micro_batch])[0]
+        scored, batch = trainer.scorer([e.tree for e in part])
+        margins = trainer.sums(scored, batch, part, len(part)).measured["margin"]
+    worst = float(margins.abs().max())
+    near = 1e-2 if trainer.scorer.model.dtype == torch.float32 else 1.0
+    if not worst <= near * trainer.knobs.beta:
+        raise ErrataError(
+            f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); "
+            "delete .errata/cache/reference and report this"
+        )
+
+
+def reference_of(job: Job, config: Config, scorer: Scorer, trees: list[Tree]) -> list[Pair]:
+    """Reference log-probabilities of every pair, from the cache where they are known."""
+    start, model = job.start.candidate, scorer
+    if config.reference != "start":
+        start = candidates.resolve(job.ws, config.reference)
+    settings = {
+        "dtype": str(scorer.model.dtype), "method": config.method, "seq_len": config.seq_len,
+        "way": scorer.way,
+    }  # fmt: skip
+
+    def now() -> list[Pair]:
+        nonlocal model
+        if config.reference != "start":
+            model = _other(job, config, start)
+        rows, tokens = 2 * config.micro_batch, 2 * tokens_at_once(config, model.device)
+        bare = config.reference == "start" and config.method != "full" and not job.start.adapter
+        with model.model.disable_adapter() if bare else nullcontext():
+            return compute(model, trees, rows, tokens)
+
+    found, kept = cached(job.ws, key(start, settings, trees), now)
+    if kept:
+        job.notes.append(say("reference log-probs read from the cache", "参考模型对数概率取自缓存"))
+    return found
+
+
+def _other(job: Job, config: Config, candidate: Candidate) -> Scorer:
+    """Another model as the reference, for as long as its log-probabilities take."""
+    base, adapter = candidates.verify(job.ws, candidate)
+    model, tokenizer = load(base, weights_dtype(config), nf4=config.method == "qlora")
+    if adapter is not None:
+        model = with_adapter(model, adapter, False)
+    return ready(model, tokenizer.pad_token_id, config.seq_len)
 
 
 def prepare(job: Job) -> Trainer:
     """Policy, reference log-probabilities and encoded pairs of a run."""
-    from errata.train.model import add_lora, load
-    from errata.train.tokens import encode_pairs
-
     config = job.config
     assert isinstance(config, Config)
     rows = jsonl.read(job.dataset, PreferencePair)
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
-    set_seed(config.seed)
-    model, tokenizer = load(job.start.base, config.dtype)
-    model = add_lora(
-        model, config.lora_r, config.lora_alpha, config.lora_dropout, job.start.adapter
-    )
-    pairs = encode_pairs(tokenizer, rows, config.seq_len)
-    checks = encode_pairs(tokenizer, valid, config.seq_len)
-    reference = model if config.reference == "start" else _reference(job, config)
+    model, tokenizer, scorer = build(job, config)
+    trees = pair_trees(job, tokenizer, rows + valid)
+    show_first(job, tokenizer, trees[0])
     job.clock.start()
-    both = pairs + checks
-    logps = reference_logps(reference, both, tokenizer.pad_token_id, 4 * config.micro_batch)
-    data = [(pair, *found) for pair, found in zip(both, logps, strict=True)]
-    collate = PairCollator(tokenizer.pad_token_id)
-    trainer = DpoTrainer(
-        model=model,
-        args=arguments(config, job.checkpoints, bool(job.validation), label_names=["labels"]),
-        data_collator=collate,
-        train_dataset=data[: len(pairs)],
-        eval_dataset=data[len(pairs) :] or None,
-        compute_metrics=preference_metrics,
-    )
-    trainer.config, trainer.tokenizer_of_run = config, tokenizer
-    if config.reference == "start" and job.checkpoint is None:
-        check_start(trainer, collate, data, config)
+    known = reference_of(job, config, scorer, trees)
+    examples = [
+        Example(row.id, tree, pair)
+        for row, tree, pair in zip(rows + valid, trees, known, strict=True)
+    ]
+    train, checks = examples[: len(rows)], examples[len(rows) :]
+    trainer = DpoTrainer(model, scorer, config, job.checkpoints, train, checks)
+    trainer.knobs = config
+    if config.reference == "start":
+        check_start(trainer, train)
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
 
@@ -192,7 +174,7 @@ def show_samples(job: Job, trainer: Any) -> None:
     rows = jsonl.read(job.validation or job.dataset, PreferencePair)[:4]
     prompts = [as_messages(row.prompt) for row in rows]
     decoding = Decoding(temperature=config.temperature, seed=config.seed)
-    said = answers(trainer.model, trainer.tokenizer_of_run, prompts, decoding)
+    said = answers(trainer.model, job.tokenizer, prompts, decoding)
     chosen = [as_messages(row.chosen, "assistant")[-1].content for row in rows]
     cells = [
         [prompt[-1].content, good, text]
@@ -203,15 +185,11 @@ def show_samples(job: Job, trainer: Any) -> None:
     job.extra.setdefault("pages", []).append(f"## {head} {config.temperature:g}\n\n{table}")
 
 
-def _reference(job: Job, config: Config) -> Any:
-    """Another model as the reference."""
-    from errata.train.model import add_lora, load
-
-    base, adapter = candidates.verify(job.ws, candidates.resolve(job.ws, config.reference))
-    model, _ = load(base, config.dtype)
-    return model if adapter is None else add_lora(model, 1, 1, 0.0, Path(adapter))
-
-
 def main(ws: Workspace, config: Config) -> Outcome:
     """`errata dpo`."""
-    return train(ws, "dpo", config, prepare, show_samples)
+
+    def after(job: Job, trainer: Any) -> dict[str, float | None]:
+        show_samples(job, trainer)
+        return after_training(job, trainer.model, job.tokenizer)
+
+    return train(ws, "dpo", config, prepare, after)

@@ -7,6 +7,8 @@ import resource
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +88,14 @@ class Clock:
         """Begin (again): the contract counts from the first reference forward."""
         self._wall, self._cpu = time.perf_counter(), time.process_time()
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside is no training: an audit of the watch."""
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        self._wall += time.perf_counter() - wall
+        self._cpu += time.process_time() - cpu
+
     def read(self) -> dict[str, float]:
         """Seconds, and GiB (Linux gives ru_maxrss in KiB)."""
         unit = 1024**3 if sys.platform == "darwin" else 1024**2
@@ -139,16 +149,15 @@ def arguments(config: Training, folder: Path, validate: bool, **extra: Any) -> T
     cpu = not torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(folder),
-        per_device_train_batch_size=config.micro_batch,
-        per_device_eval_batch_size=config.micro_batch * 2,
-        gradient_accumulation_steps=config.grad_accum,
+        # A step's examples come at once; step.py cuts them.
+        per_device_train_batch_size=config.micro_batch * config.grad_accum,
         max_steps=config.max_steps or -1,
         num_train_epochs=config.epochs,
         learning_rate=config.lr,
         lr_scheduler_type=config.lr_scheduler,
         warmup_steps=config.warmup if config.warmup < 1 else int(config.warmup),
         weight_decay=config.weight_decay,
-        bf16=config.bf16,
+        bf16=config.bf16 and config.method == "full",  # else the weights are bfloat16
         use_cpu=cpu,
         seed=config.seed,
         data_seed=config.seed,
@@ -163,7 +172,7 @@ def arguments(config: Training, folder: Path, validate: bool, **extra: Any) -> T
         remove_unused_columns=False,
         disable_tqdm=not sys.stderr.isatty(),
         dataloader_pin_memory=not cpu,
-        train_sampling_strategy="random",
+        train_sampling_strategy=config.order,
         **extra,
     )
 

@@ -9,6 +9,7 @@ from transformers import TrainerCallback
 
 from errata import jsonl, report
 from errata.language import say
+from errata.train import footprint
 
 if TYPE_CHECKING:
     from errata.train.stage import Job
@@ -38,21 +39,59 @@ class Progress(TrainerCallback):
             sys.stderr.write("\n")
 
 
+Curve = list[tuple[int, float]]
+
+# Which curves share a panel; every other has its own.
+TOGETHER = {
+    "eval_loss": "loss",
+    "retention_loss": "loss",
+    "accuracy": "dev cases",
+    "attack_hit_rate": "dev cases",
+    "refusal_rate": "dev cases",
+    "over_refusal_rate": "dev cases",
+    "politeness": "dev cases",
+}
+TITLES = {"loss": "loss, nats", "seconds": "seconds a step", "memory_gib": "memory, GiB"}
+
+
+def panels(curves: dict[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """Curves by the panel they are drawn in, loss first."""
+    found: dict[str, dict[str, Curve]] = {}
+    for name, points in curves.items():
+        title = TOGETHER.get(name, name)
+        found.setdefault(TITLES.get(title, title), {})[name] = points
+    return found
+
+
+def decisions(job: Job) -> list[str]:
+    """What the watch decided, as a page; nothing when it had nothing to say."""
+    found = job.extra.get("decisions", [])
+    if not found:
+        return []
+    head = [say("step", "步"), say("signal", "信号"), say("value", "值"), say("limit", "界"),
+            say("action", "动作"), say("advice", "建议")]  # fmt: skip
+    cells = [
+        [d.step, d.signal, report.shown(d.value), report.shown(d.limit), d.action, d.advice]
+        for d in found
+    ]
+    return [f"## {say('Decisions of the watch', '监控的决定')}", report.markdown_table(head, cells)]
+
+
 def write(
     job: Job,
     steps: int,
     metrics: dict[str, float | None],
     used: dict[str, float],
-    curves: dict[str, list[tuple[int, float]]],
+    curves: dict[str, Curve],
     missed: list[str],
 ) -> None:
-    """`reports/posttrain/<run_id>.md` with its curve, and a line in the experiment log."""
+    """`reports/posttrain/<run_id>.md` with its curves, and a line in the experiment log."""
     ws, run, config = job.ws, job.run, job.config
     folder = ws.reports / "posttrain"
     folder.mkdir(parents=True, exist_ok=True)
     page = run.output(folder / f"{run.id}.md", "report")
-    picture = run.output(folder / f"{run.id}.png", "curve")
-    report.curve(picture, curves, f"{job.stage} {run.id}")
+    picture = run.output(folder / f"{run.id}.svg", "curve")
+    report.curves(picture, panels(curves), f"{job.stage} {run.id}")
     verdict = "; ".join(missed) if missed else say("accepted", "达标")
     start = job.start.candidate
     facts = [
@@ -62,6 +101,7 @@ def write(
         [say("CPU seconds", "CPU 秒"), f"{used['cpu_seconds']:.0f}"],
         [say("wall seconds", "墙钟秒"), f"{used['wall_seconds']:.0f}"],
         [say("peak memory, GiB", "峰值内存 GiB"), f"{used['peak_rss_gib']:.2f}"],
+        *footprint.rows(job.extra["memory"]),
         *([name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()),
         [say("verdict", "结论"), verdict],
     ]
@@ -74,7 +114,8 @@ def write(
         f"# {job.stage} · {run.id}",
         *(f"> {note}" for note in job.notes),
         report.markdown_table([say("fact", "项目"), say("value", "数值")], facts),
-        f"![{say('curves', '曲线')}]({run.id}.png)",
+        f"![{say('curves', '曲线')}]({run.id}.svg)",
+        *decisions(job),
         f"## {say('Panel', '参数面板')}",
         report.markdown_table([say("knob", "参数"), say("value", "数值")], panel),
         *job.extra.get("pages", []),

@@ -1,4 +1,4 @@
-"""Load a causal LM and its tokenizer by path; put a LoRA adapter on it, or go on with one."""
+"""Load a causal LM and its tokenizer by path; make it learn: LoRA, QLoRA, or all of its weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from errata import jsonl
 from errata.errors import BadInput
+from errata.train.settings import Panel
 from errata.train.tokens import PLAIN_TEMPLATE
 
 DTYPES = {
@@ -26,11 +27,22 @@ def _dtype(name: str) -> Any:
     return torch.float32 if name == "auto" and not torch.cuda.is_available() else DTYPES[name]
 
 
+def weights_dtype(config: Panel) -> str:
+    """Of the loaded weights: `bf16` means bfloat16 where they are frozen."""
+    frozen = config.method != "full"
+    return "bfloat16" if config.bf16 and frozen and config.dtype == "auto" else config.dtype
+
+
 def load_tokenizer(path: str) -> Any:
     """The tokenizer, with a pad token that is not the end token, and a chat template."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(path)
+    if tokenizer.eos_token_id is None:
+        raise BadInput(
+            f"model {path}: the tokenizer has no end token, so no answer would end; "
+            "set eos_token in tokenizer_config.json"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.unk_token or tokenizer.eos_token
     if not tokenizer.chat_template:
@@ -38,10 +50,14 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
-def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any]:
+def load(
+    path: str, dtype: str = "auto", kind: str = "causal", nf4: bool = False
+) -> tuple[Any, Any]:
     """(model, tokenizer) of a checkpoint folder or hub id; BadInput when it cannot be read.
 
-    `kind` is `causal`, or `reward` for a model with one scalar head."""
+    `kind` is `causal`, or `reward` for a model with one scalar head. `nf4`: linear layers in 4-bit
+    normal floats with double quantisation (Dettmers et al. 2023, arXiv 2305.14314).
+    """
     from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
     from transformers.utils import logging as transformers_logging
 
@@ -51,6 +67,8 @@ def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any
     loader: Any = AutoModelForCausalLM if kind == "causal" else AutoModelForSequenceClassification
     extra: dict[str, Any] = {} if kind == "causal" else {"num_labels": 1}
     extra |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
+    if nf4:
+        extra["quantization_config"] = _four_bits(dtype)
     try:
         tokenizer = load_tokenizer(path)
         model, found = loader.from_pretrained(path, dtype=_dtype(dtype), **extra)
@@ -77,21 +95,46 @@ def load(path: str, dtype: str = "auto", kind: str = "causal") -> tuple[Any, Any
     return model, tokenizer
 
 
-def add_lora(
-    model: Any,
-    rank: int,
-    alpha: float,
-    dropout: float,
-    start: Path | None = None,
-    kind: str = "causal",
-) -> Any:
-    """A trainable adapter on all linear layers but the head: new, or a copy of `start`.
+def _four_bits(dtype: str) -> Any:
+    """nf4 with double quantisation; BadInput without bitsandbytes."""
+    from importlib.util import find_spec
 
-    Seed before calling: the new matrices are drawn here."""
-    from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+    from transformers import BitsAndBytesConfig
 
+    if find_spec("bitsandbytes") is None:
+        raise BadInput("method=qlora needs bitsandbytes; run `pip install 'errata[qlora]'`")
+    compute = _dtype(dtype)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16 if compute == "auto" else compute,
+    )
+
+
+def adapt(model: Any, config: Panel, start: Path | None = None, kind: str = "causal") -> Any:
+    """What the panel's method trains: a LoRA adapter (new, or going on from `start`), or all.
+
+    Seed before calling: new matrices are drawn here. Raises BadInput for an adapter that was made
+    on another base, or for all weights of a model whose weights are not floats.
+    """
+    if config.method == "full":
+        if start is not None:
+            model = with_adapter(model, start, False).merge_and_unload(safe_merge=True)
+        model.requires_grad_(True)
+        return model
+    if start is not None and kind == "causal":
+        return with_adapter(model, start, True)
+    fresh = add_lora(model, config.lora_r, config.lora_alpha, config.lora_dropout, kind)
     if start is not None:
-        return PeftModel.from_pretrained(model, str(start), is_trainable=True)
+        _copy_adapter(fresh, start)
+    return fresh
+
+
+def add_lora(model: Any, rank: int, alpha: float, dropout: float, kind: str = "causal") -> Any:
+    """A new trainable adapter on all linear layers but the head."""
+    from peft import LoraConfig, TaskType, get_peft_model
+
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r
@@ -100,6 +143,37 @@ def add_lora(
         task_type=TaskType.CAUSAL_LM if kind == "causal" else TaskType.SEQ_CLS,
     )
     return get_peft_model(model, config)
+
+
+def with_adapter(model: Any, folder: Path, trainable: bool) -> Any:
+    """The model with a saved adapter on it; BadInput when it was made on another base."""
+    from peft import PeftModel
+
+    try:
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    except (RuntimeError, ValueError) as error:
+        reason = next((line.strip() for line in str(error).splitlines() if "size" in line), "")
+        raise BadInput(
+            f"adapter {folder.parent.name}: made on another base ({reason or error}); "
+            "give the base that it was trained on"
+        ) from None
+
+
+def _copy_adapter(model: Any, folder: Path) -> None:
+    """Start a reward model's adapter from a causal LM's: same layers, same names."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / "adapter_model.safetensors")
+    mine = dict(model.named_parameters())
+    fits = {
+        name: value
+        for name, value in saved.items()
+        if (at := mine.get(name.replace(".weight", ".default.weight"))) is not None
+        and at.shape == value.shape
+    }
+    if len(fits) == len(saved):
+        set_peft_model_state_dict(model, fits)
 
 
 def save_adapter(model: Any, folder: Path) -> None:
@@ -112,3 +186,9 @@ def save_adapter(model: Any, folder: Path) -> None:
     if isinstance(config.get("target_modules"), list):
         config["target_modules"].sort()
     jsonl.write_json(path, config)
+
+
+def save_whole(model: Any, tokenizer: Any, folder: Path) -> None:
+    """All weights and the tokenizer: a checkpoint that `from_pretrained` loads."""
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))

@@ -1,14 +1,15 @@
 """PPO: sample, score, and move the policy a clipped step, held to the reference by an adaptive KL.
 
-One base with adapters (`default` learns, `reference` is where the run started), a value head, and
-the reward model of `errata rm`. The KL coefficient follows its target (kl.py); above `kl_ceiling`
-the run stops and gives back the best adapter it had. Every rollout is a checkpoint's unit: a
-cut-off run goes on where it was.
+One base with adapters (rollouts.py). The KL coefficient follows its target (kl.py); a policy that
+goes through a limit (collapse.py) is stopped, and the best adapter it had is given back. Every
+rollout is a checkpoint's unit, and all randomness comes from its number: a cut-off run goes on
+where it was.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from pathlib import Path
 from random import Random
@@ -17,28 +18,44 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from pydantic import Field
-from transformers import get_scheduler, set_seed
 
 from errata import jsonl
-from errata.evaluate.generate import Decoding
+from errata.errors import BadInput
+from errata.evaluate.generate import Decoding, end_token_ids
 from errata.outcome import Outcome
 from errata.records import PreferencePair
 from errata.store.runs import Run
+from errata.train import collapse
+from errata.train.footprint import Meter
 from errata.train.job import Interrupted
 from errata.train.kl import AdaptiveKL
 from errata.train.losses import clipped_policy, clipped_value
-from errata.train.reward import load_reward
-from errata.train.rollouts import Experience, Policy, advantages, sample, token_rewards
+from errata.train.packing import cut
+from errata.train.prepare import build, tokens_at_once
+from errata.train.processes import world
+from errata.train.reward import find_reward
+from errata.train.rollouts import (
+    Experience,
+    Policy,
+    add_reward,
+    advantages,
+    local_sampler,
+    observe,
+    repetition,
+    token_rewards,
+)
 from errata.train.settings import ALIASES, Panel
 from errata.train.stage import Job, finish
 from errata.train.tokens import as_messages, render, shorten
+from errata.train.versus import Versus, after_training
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
 DEFAULT_CONFIG = "align/ppo.yaml"
+HELD_BACK = 128  # held-out prompts whose reward is measured before and after
 
 
-class Config(Panel):
+class Config(Panel, Versus):
     """The panel, and what is PPO's own. `epochs` counts passes over one rollout batch."""
 
     dataset: str = Field("data/prefs.jsonl", description="pairs whose prompts are answered")
@@ -47,7 +64,7 @@ class Config(Panel):
         30, ge=1, description="rollouts; each is sampled, scored and learnt from"
     )
     epochs: float = Field(2, ge=1, description="passes over a rollout; more drifts faster")
-    micro_batch: int = Field(16, ge=1, description="episodes a gradient step")
+    micro_batch: int = Field(16, ge=1, description="episodes a gradient step (times grad_accum)")
     lr: float = Field(3e-4, gt=0, description="a fifth of SFT's or less")
     rollout_batch: int = Field(64, ge=2, description="episodes a rollout; more is steadier")
     max_new_tokens: int = Field(48, ge=1, description="longest answer sampled")
@@ -58,6 +75,12 @@ class Config(Panel):
     kl_ceiling: float = Field(
         12.0, gt=0, description="above it: stop, and restore the best adapter"
     )
+    entropy_floor: float = Field(
+        0.01, ge=0, description="nats a token; below it the policy says one thing: stop"
+    )
+    repetition_ceiling: float = Field(
+        0.5, gt=0, le=1, description="share of repeated 3-grams in an answer; above it: stop"
+    )
     clip: float = Field(0.2, gt=0, description="how far a step may move a token's probability")
     gamma: float = Field(1.0, gt=0, le=1, description="discount over tokens")
     lam: float = Field(0.95, ge=0, le=1, description="GAE: bias against variance")
@@ -66,38 +89,56 @@ class Config(Panel):
     save_every: int = Field(10, ge=1, description="rollouts between checkpoints")
 
 
+def decay(config: Config, index: int) -> float:
+    """Share of the learning rate at rollout `index`: never 0, neither first nor last."""
+    share = config.warmup if config.warmup >= 1 else config.warmup * config.max_steps
+    if index + 1 < share:
+        return (index + 1) / share
+    left = (config.max_steps - index) / max(1.0, config.max_steps - max(share, 1) + 1)
+    if config.lr_scheduler == "constant":
+        return 1.0
+    return (
+        min(1.0, left)
+        if config.lr_scheduler == "linear"
+        else math.sin(min(1, left) * math.pi / 2) ** 2
+    )
+
+
 class Loop:
-    """The state of a PPO run; everything in `state()` goes into a checkpoint."""
+    """The state of a PPO run; everything that a resume needs goes into a checkpoint."""
 
     def __init__(self, job: Job, config: Config) -> None:
-        from errata.train.model import add_lora, load
-
-        set_seed(config.seed)
+        if world() > 1:
+            raise BadInput("ppo runs in one process; start it with `errata ppo`")
+        if config.method == "full":
+            raise BadInput("ppo: method=full would need a second model; use lora or qlora")
         self.job, self.config = job, config
-        self.accelerator = Accelerator(mixed_precision="bf16" if config.bf16 else "no")
-        model, self.tokenizer = load(job.start.base, config.dtype)
-        lora = (config.lora_r, config.lora_alpha, config.lora_dropout)
-        model = add_lora(model, *lora, job.start.adapter)
+        self.reward_run, folder, base = find_reward(job.ws, config.reward_model)
+        if base.base_digest != job.start.candidate.base_digest:
+            raise BadInput(
+                f"reward_model {self.reward_run}: trained on {base.base}, not on this run's base; "
+                f"run `errata rm model={config.model}`"
+            )
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())
+        model, self.tokenizer, scorer = build(job, config)
         if job.start.adapter is not None:
-            model.load_adapter(str(job.start.adapter), adapter_name="reference", is_trainable=False)
-            model.set_adapter("default")
-        self.policy = Policy(model)
-        self.reward_model, self.reward_run = load_reward(job.ws, config.reward_model, config.dtype)
+            model.load_adapter(str(job.start.adapter), adapter_name="reference")
+        self.policy = Policy(scorer, add_reward(model, folder)).to(self.accelerator.device)
         self.trainable = [p for p in self.policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
             self.trainable, lr=config.lr, weight_decay=config.weight_decay
         )
-        warmup = config.warmup if config.warmup >= 1 else config.warmup * config.max_steps
-        self.schedule = get_scheduler(
-            config.lr_scheduler, self.optimizer, int(warmup), config.max_steps
-        )
-        self.policy, self.optimizer, self.reward_model = self.accelerator.prepare(
-            self.policy, self.optimizer, self.reward_model
-        )
         self.controller = AdaptiveKL(config.kl_coef, config.target_kl, config.kl_horizon)
+        self.sampler = local_sampler(model, self.tokenizer, 4 * config.micro_batch)
+        self.ends = end_token_ids(model, self.tokenizer)
+        self.tokens = tokens_at_once(config, scorer.device)
         self.prompts = self._prompts(job.dataset)
+        self.seen_tokens = 0
+        self.meter = Meter()
         self.curve: list[dict[str, float]] = []
+        self.samples: list[list[Any]] = []
         self.best: dict[str, Any] = {"reward": None, "weights": None, "step": 0}
+        self.collapsed: str | None = None
 
     def _prompts(self, path: Path) -> list[list[int]]:
         rows = jsonl.read(path, PreferencePair)
@@ -111,12 +152,12 @@ class Loop:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of what is trained."""
-        named = self.accelerator.unwrap_model(self.policy).named_parameters()
+        named = self.policy.named_parameters()
         return {name: p.detach().cpu().clone() for name, p in named if p.requires_grad}
 
     def restore(self, weights: dict[str, torch.Tensor]) -> None:
         """Put copies back."""
-        named = dict(self.accelerator.unwrap_model(self.policy).named_parameters())
+        named = dict(self.policy.named_parameters())
         with torch.no_grad():
             for name, value in weights.items():
                 named[name].copy_(value)
@@ -126,82 +167,102 @@ class Loop:
         config = self.config
         rewards = token_rewards(seen, self.controller.coefficient, config.missing_end)
         adv, returns = advantages(rewards, seen.values, seen.mask, config.gamma, config.lam)
-        picked = adv[seen.mask > 0]
+        picked = adv[seen.mask]
         adv = (adv - picked.mean()) / (picked.std() + 1e-8) * seen.mask
-        keep = seen.mask.shape[1]
-        facts: dict[str, list[float]] = {"policy_loss": [], "value_loss": [], "skipped": []}
+        facts: dict[str, list[float]] = {
+            name: [] for name in ("policy_loss", "value_loss", "ratio", "skipped")
+        }
         self.policy.train()
         for _ in range(int(config.epochs)):
-            parts = torch.randperm(len(seen.mask)).split(config.micro_batch)
-            for index, part in enumerate(parts, 1):
-                blown = self._backward(seen, part, adv[part], returns[part], keep, facts)
+            order = torch.randperm(len(seen.trees))
+            for part in order.split(config.micro_batch * config.grad_accum):
+                blown = self._minibatch(seen, part.tolist(), adv, returns, facts)
                 facts["skipped"].append(float(blown))
-                if index % config.grad_accum == 0 or index == len(parts):
+                if not blown:
                     self.accelerator.clip_grad_norm_(self.trainable, 1.0)
                     self.optimizer.step()
-                    self.optimizer.zero_grad()
-        self.schedule.step()
+                self.optimizer.zero_grad()
         return {k: statistics.fmean(v) if v else 0.0 for k, v in facts.items()}
 
-    def _backward(
+    def _minibatch(
         self,
         seen: Experience,
-        part: torch.Tensor,
+        rows: list[int],
         adv: torch.Tensor,
         returns: torch.Tensor,
-        keep: int,
         facts: dict[str, list[float]],
     ) -> bool:
-        """Add a micro batch's gradient; True when its ratio exploded and it was left out."""
-        config, mask = self.config, seen.mask[part]
-        logps, values = self.policy({k: v[part] for k, v in seen.batch.items()}, keep)
-        ratio = ((logps - seen.logps[part]) * mask).exp()
-        if ((ratio * mask).sum() / mask.sum()).item() > 2.0:
-            return True
-        loss = clipped_policy(ratio, adv, mask, config.clip)
-        value = clipped_value(values, seen.values[part], returns, mask, config.clip)
-        self.accelerator.backward((loss + config.value_weight * value) / config.grad_accum)
-        facts["policy_loss"].append(loss.item())
-        facts["value_loss"].append(value.item())
+        """Gradient of a minibatch, its mean over tokens; True when its ratio exploded."""
+        config = self.config
+        total = int(seen.mask[rows].sum())
+        limits = (config.micro_batch, self.tokens)
+        for part in cut(rows, lambda i: seen.trees[i].tokens, *limits):
+            mask = seen.mask[part]
+            logps, values, _ = self.policy([seen.trees[i] for i in part])
+            ratio = (logps - seen.logps[part][mask]).exp()
+            if not ratio.mean().item() <= 2.0:  # NaN too
+                return True
+            here, ones = len(ratio) / total, torch.ones_like(ratio)
+            loss = clipped_policy(ratio, adv[part][mask], ones, config.clip)
+            value = clipped_value(
+                values, seen.values[part][mask], returns[part][mask], ones, config.clip
+            )
+            self.accelerator.backward((loss + config.value_weight * value) * here)
+            facts["policy_loss"].append(loss.item())
+            facts["value_loss"].append(value.item())
+            facts["ratio"].append(ratio.mean().item())
         return False
 
     def held_back(self) -> float | None:
         """Mean reward of greedy answers to prompts that were never trained on."""
         if self.job.validation is None:
             return None
-        prompts = self._prompts(self.job.validation)[:128]
-        unwrapped = self.accelerator.unwrap_model(self.policy)
+        prompts = self._prompts(self.job.validation)[:HELD_BACK]
         decoding = Decoding(self.config.max_new_tokens)
-        seen = sample(unwrapped, self.reward_model, self.tokenizer, prompts, decoding)
+        seen = observe(self.policy, prompts, decoding, self.sampler, self.ends, 2 * self.tokens)
         return float(seen.reward.mean())
 
     def step(self, index: int) -> bool:
-        """One rollout, sampled and learnt from. False: the KL went through the ceiling."""
+        """One rollout, sampled and learnt from. False: it went through a limit."""
         config = self.config
+        self.meter.begin()
         torch.manual_seed(config.seed * 100_003 + index)
         rng = Random(f"{config.seed}/{index}")
         picked = [rng.choice(self.prompts) for _ in range(config.rollout_batch)]
         decoding = Decoding(config.max_new_tokens, config.temperature, config.seed + index)
-        unwrapped = self.accelerator.unwrap_model(self.policy)
-        seen = sample(unwrapped, self.reward_model, self.tokenizer, picked, decoding)
+        seen = observe(self.policy, picked, decoding, self.sampler, self.ends, 2 * self.tokens)
+        self.seen_tokens += sum(tree.tokens for tree in seen.trees)
         reward, kl = float(seen.reward.mean()), seen.kl
         point = {
             "step": float(index),
             "reward": reward,
             "kl": kl,
             "kl_coef": self.controller.coefficient,
-            "entropy": float(-(seen.logps.sum() / seen.mask.sum())),
-            "length": float(seen.mask.sum(-1).mean()),
+            "entropy": seen.entropy,
+            "length": float(seen.mask.sum(-1).float().mean()),
+            "repetition": repetition(seen.answers),
+            "ended": float(seen.ended.float().mean()),
         }
-        if kl > config.kl_ceiling:
-            self.curve.append(point)
+        self.curve.append(point)
+        self._keep_samples(index, picked, seen)
+        self.collapsed = collapse.crossed(point, config.model_dump())
+        if self.collapsed:
             return False
         if self.best["reward"] is None or reward > self.best["reward"]:
             self.best = {"reward": reward, "weights": self.weights(), "step": index}
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * decay(config, index)
         point.update(self.learn(seen))
         self.controller.update(kl, config.rollout_batch)
-        self.curve.append(point)
+        self.meter.end()
+        point.update(self.meter.read())
         return True
+
+    def _keep_samples(self, index: int, prompts: list[list[int]], seen: Experience) -> None:
+        for row in (0, 1):
+            question = self.tokenizer.decode(prompts[row], skip_special_tokens=True)
+            answer = self.tokenizer.decode(seen.answers[row], skip_special_tokens=True)
+            self.samples.append([index, question[-160:], answer, round(float(seen.reward[row]), 3)])
 
     def save(self, folder: Path, step: int) -> None:
         """A checkpoint, whole or not at all."""
@@ -209,10 +270,11 @@ class Loop:
         state = {
             "weights": self.weights(),
             "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
             "best": self.best,
             "coefficient": self.controller.coefficient,
             "curve": json.dumps(self.curve),
+            "samples": json.dumps(self.samples),
+            "tokens": self.seen_tokens,
             "step": step,
         }
         torch.save(state, folder / "state.new")
@@ -223,9 +285,9 @@ class Loop:
         state = torch.load(folder / "state.pt", weights_only=True)  # noqa: TID251 (no code in it)
         self.restore(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
         self.best, self.controller.coefficient = state["best"], state["coefficient"]
-        self.curve = json.loads(state["curve"])
+        self.curve, self.samples = json.loads(state["curve"]), json.loads(state["samples"])
+        self.seen_tokens = int(state["tokens"])
         return int(state["step"])
 
 
@@ -239,13 +301,7 @@ def run_loop(loop: Loop) -> int:
             inside = loop.step(index)
             index += 1
             if not inside:
-                best = loop.best
-                if best["weights"] is not None:
-                    loop.restore(best["weights"])
-                job.notes.append(
-                    f"stopped at rollout {index}: KL above {config.kl_ceiling:g}; "
-                    f"restored the adapter of rollout {best['step']}"
-                )
+                give_back(loop, index)
                 break
             over = job.watch.over_deadline()
             if index % config.save_every == 0 or job.watch.signalled:
@@ -262,25 +318,63 @@ def run_loop(loop: Loop) -> int:
     return index
 
 
+def give_back(loop: Loop, index: int) -> None:
+    """The best adapter of a policy that left, why it left, and what to run instead."""
+    job, best = loop.job, loop.best
+    if best["weights"] is not None:
+        loop.restore(best["weights"])
+    job.notes.append(
+        f"stopped at rollout {index}: {loop.collapsed}; restored the adapter of rollout "
+        f"{best['step']}"
+    )
+    knobs = collapse.safer(loop.config.model_dump())
+    changes = " ".join(f"{name}={value:g}" for name, value in knobs.items())
+    job.notes.append(f"this config is marked bad; a safer one: errata ppo {changes}")
+    job.notes.append(f"or without sampling: errata dpo model={loop.config.model}")
+    job.extra["bad_config"] = {"why": loop.collapsed, "rollout": index, "safer": knobs}
+
+
 def main(ws: Workspace, config: Config) -> Outcome:
     """`errata ppo`."""
     with Run(ws, "ppo", config) as run:
         job = Job(ws, "ppo", config, run)
-        job.clock.start()
         loop = Loop(job, config)
         run.link(loop.reward_run, run.id, "rewarded")
+        before = loop.held_back()
+        job.clock.start()
         done = run_loop(loop)
-        curves = {
-            name: [(int(p["step"]), p[name]) for p in loop.curve if name in p]
-            for name in ("reward", "kl", "kl_coef", "entropy", "length")
-        }
-        tail = loop.curve[-5:]
-        metrics: dict[str, float | None] = {
-            name: statistics.fmean(p[name] for p in tail) if tail else None
-            for name in ("reward", "kl")
-        }
-        metrics["eval_reward"] = loop.held_back()
-        metrics["skipped"] = sum(p.get("skipped", 0.0) for p in loop.curve)
-        losses = [p["policy_loss"] for p in loop.curve if "policy_loss" in p]
-        model = loop.accelerator.unwrap_model(loop.policy).model
-        return finish(job, model, done, losses, metrics, curves)
+        job.stop_clock()
+        after = loop.held_back()
+        return report_of(loop, done, before, after)
+
+
+def report_of(loop: Loop, done: int, before: float | None, after: float | None) -> Outcome:
+    """Metrics, curves and samples of a finished loop, through the frame every stage ends with."""
+    from errata import report
+    from errata.language import say
+
+    job, curve = loop.job, loop.curve
+    names = [name for name in curve[0] if name != "step"] if curve else []
+    curves = {n: [(int(p["step"]), p[n]) for p in curve if n in p] for n in names}
+    tail = curve[-5:]
+    metrics: dict[str, float | None] = {
+        name: statistics.fmean(p[name] for p in tail) if tail else None
+        for name in ("reward", "kl", "entropy", "repetition")
+    }
+    metrics["eval_reward"] = after
+    metrics["skipped"] = sum(p.get("skipped", 0.0) for p in curve)
+    held = None if before is None or after is None else (before, after)
+    if held:
+        metrics["reward_gap"] = (curve[-1]["reward"] - curve[0]["reward"]) - (held[1] - held[0])
+    finding = collapse.diagnose(curve, loop.config.target_kl, held)
+    head = ["rollout", say("prompt (end)", "提示（末尾）"), say("sampled", "采样"), "reward"]
+    rows = [[str(cell) for cell in row] for row in [*loop.samples[:4], *loop.samples[-8:]]]
+    pages = [
+        f"## {say('What the curves say', '曲线说明')}\n\n{finding}",
+        f"## {say('Samples', '采样回答')}\n\n{report.markdown_table(head, rows)}",
+    ]
+    job.extra["pages"] = [*job.extra.get("pages", []), *pages]
+    metrics = {**after_training(job, loop.policy.model, loop.tokenizer), **metrics}
+    job.extra |= {"tokens": loop.seen_tokens, "diagnosis": finding, "curve": curve}
+    losses = [p["policy_loss"] for p in curve if "policy_loss" in p]
+    return finish(job, loop.policy.model, done, losses, metrics, curves)

@@ -1,74 +1,107 @@
-"""PPO's experience: sampled answers, their log-probabilities, values, rewards, advantages."""
+"""PPO's experience: sampled answers, their log-probabilities, values, rewards, advantages.
+
+One base in memory. Adapters on it play the parts: `default` learns, `reference` is where the run
+started (no adapter at all when it started from a base), `reward` is the reward model's, with its
+scalar head beside it; the value head sits on the policy's hidden states.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids, generate_batch
-from errata.train.logprobs import IGNORE, left_pad
-from errata.train.reward import scores
+from errata.train.logprobs import LOGITS_AT_ONCE, Scorer, transform_of
+from errata.train.packing import IGNORE, Encoded, Tree, cut
+
+# prompts → answers' token ids, the end token with them. vLLM or any other sampler may stand here:
+# log-probabilities are always computed by the model that learns.
+Sampler = Callable[[list[list[int]], Decoding], list[list[int]]]
 
 
 class Policy(nn.Module):
-    """A causal LM with an adapter, and a value head on its last hidden states."""
+    """A causal LM with its adapters, a value head, and the reward model's score head."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, scorer: Scorer, score: Tensor) -> None:
         super().__init__()
-        self.model = model
-        self.value = nn.Linear(model.config.get_text_config().hidden_size, 1)
+        self.model, self.scorer = scorer.model, scorer
+        size = self.model.config.get_text_config().hidden_size
+        self.value = nn.Linear(size, 1)
         nn.init.zeros_(self.value.weight)
         nn.init.zeros_(self.value.bias)
+        self.register_buffer("score", score.float(), persistent=False)
+        self.to(scorer.device)
 
-    def forward(self, batch: dict[str, Tensor], keep: int) -> tuple[Tensor, Tensor]:
-        """Log-probabilities and values of the last `keep` columns, both (B, keep)."""
-        mask = batch["attention_mask"]
-        out = self.model(
-            input_ids=batch["input_ids"],
-            attention_mask=mask,
-            position_ids=(mask.cumsum(-1) - 1).clamp(min=0),
-            use_cache=False,
-            output_hidden_states=True,
-            logits_to_keep=keep + 1,
-        )
-        logits = out.logits[:, -keep - 1 : -1].float()
-        target = batch["labels"][:, -keep:]
-        picked = logits.gather(-1, target.clamp(min=0)[..., None])[..., 0]
-        hidden = out.hidden_states[-1][:, -keep - 1 : -1].float()
-        return picked - logits.logsumexp(-1), self.value(hidden)[..., 0]
+    def forward(self, trees: list[Tree]) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-probs and values of the answers' tokens, (N,) each, and their hidden states."""
+        scored, _ = self.scorer(trees)
+        return scored.logps, self.value(scored.hidden.float())[:, 0], scored.hidden
 
-
-@contextmanager
-def as_reference(model: Any) -> Iterator[None]:
-    """The model the run started from: its copied adapter, or no adapter at all."""
-    if "reference" not in model.peft_config:
-        with model.disable_adapter():
+    @contextmanager
+    def playing(self, part: str) -> Iterator[None]:
+        """The model as `reference` or `reward`; a reference without an adapter is the base."""
+        if part not in self.model.peft_config:
+            with self.model.disable_adapter():
+                yield
+            return
+        self.model.set_adapter(part, inference_mode=True)
+        try:
             yield
-        return
-    model.set_adapter("reference", inference_mode=True)
-    try:
-        yield
-    finally:
-        model.set_adapter("default")
+        finally:
+            self.model.set_adapter("default")
+
+    def rewards(self, trees: list[Tree]) -> Tensor:
+        """(S,) the reward model's score at each answer's last token."""
+        with self.playing("reward"):
+            scored, _ = self.scorer(trees)
+        score: Any = self.score
+        return torch.nn.functional.linear(scored.last.float(), score)[:, 0]
+
+
+def add_reward(model: Any, folder: Path) -> Tensor:
+    """Load a reward model's adapter as `reward`; returns its (1, H) score weights.
+
+    BadInput when its layers are not this model's."""
+    from peft import LoraConfig, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / "adapter_model.safetensors")
+    name = next((key for key in saved if key.endswith("score.weight")), None)
+    if name is None:
+        raise BadInput(f"{folder.parent.name}: no score head in it; run `errata rm` again")
+    score = saved.pop(name)
+    config = LoraConfig.from_pretrained(str(folder))
+    config.task_type, config.modules_to_save, config.inference_mode = "CAUSAL_LM", None, True
+    model.add_adapter("reward", config)
+    found: Any = set_peft_model_state_dict(model, saved, adapter_name="reward")
+    if found.unexpected_keys or any("reward" in key for key in found.missing_keys):
+        raise BadInput(
+            f"{folder.parent.name}: its adapter does not fit this base; run `errata rm` on it"
+        )
+    model.set_adapter("default")
+    return score
 
 
 @dataclass
 class Experience:
-    """One rollout batch. Tensors are (B, K), K the columns of the longest answer."""
+    """One rollout batch. Tensors are (B, K), K the longest answer, answers flush right."""
 
-    batch: dict[str, Tensor]
-    mask: Tensor
+    trees: list[Tree]
+    mask: Tensor  # bool
     logps: Tensor
     reference: Tensor
     values: Tensor
+    entropy: float  # mean over tokens, nats
     reward: Tensor  # (B,) the reward model's
     ended: Tensor  # (B,) whether the answer came to its end
-    answers: list[str]
+    answers: list[list[int]]
 
     @property
     def kl(self) -> float:
@@ -76,13 +109,24 @@ class Experience:
         return float(((self.logps - self.reference) * self.mask).sum(-1).mean())
 
 
+def spread(values: Tensor, mask: Tensor) -> Tensor:
+    """(N,) of the answers' tokens in order → (B, K), zero where the mask is."""
+    return values.new_zeros(mask.shape).masked_scatter(mask, values)
+
+
+def right_mask(lengths: Sequence[int]) -> Tensor:
+    """(B, K) boolean, each row's last `length` columns true."""
+    longest = max(lengths)
+    return torch.arange(longest) >= longest - torch.tensor(lengths)[:, None]
+
+
 def advantages(
     rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float
 ) -> tuple[Tensor, Tensor]:
     """GAE (Schulman et al. 2015, arXiv 1506.02438, eq. 16): (advantages, returns), all (B, K).
 
-    Columns after an answer's last token do not exist in a left-padded batch; before its first one
-    the mask is 0 and so is everything."""
+    Answers are flush right, so that column K − 1 is every answer's last token; before its first
+    token the mask is 0 and so is everything."""
     out = torch.zeros_like(rewards)
     last = torch.zeros_like(rewards[:, 0])
     ahead = torch.zeros_like(rewards[:, 0])
@@ -102,38 +146,80 @@ def token_rewards(seen: Experience, coefficient: float, missing_end: float) -> T
     return rewards
 
 
+def repetition(answers: Sequence[Sequence[int]]) -> float:
+    """Share of an answer's 3-grams that it holds already, averaged over answers of 4 and more."""
+    shares = []
+    for ids in answers:
+        grams = [tuple(ids[i : i + 3]) for i in range(len(ids) - 2)]
+        if len(grams) > 1:
+            shares.append(1 - len(set(grams)) / len(grams))
+    return sum(shares) / len(shares) if shares else 0.0
+
+
 @torch.no_grad()
-def sample(
+def mean_entropy(hidden: Tensor, model: Any) -> float:
+    """Mean of −Σ p log p over (N, H) hidden states, in nats."""
+    head, transform = model.get_output_embeddings(), transform_of(model.config.get_text_config())
+    rows = max(1, LOGITS_AT_ONCE // model.config.get_text_config().vocab_size)
+    total = 0.0
+    for part in hidden.split(rows):
+        logp = transform(head(part).float()).log_softmax(-1)
+        total -= float((logp.exp() * logp).sum())
+    return total / max(1, len(hidden))
+
+
+def local_sampler(model: Any, tokenizer: Any, batch: int) -> Sampler:
+    """Sampling by the model itself: batches of like lengths, with the KV cache, until the end."""
+
+    def sample(prompts: list[list[int]], decoding: Decoding) -> list[list[int]]:
+        ends = end_token_ids(model, tokenizer)
+        rng = torch.Generator(device=next(model.parameters()).device).manual_seed(decoding.seed)
+        order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+        said: list[list[int]] = [[] for _ in prompts]
+        for start in range(0, len(order), batch):
+            picked = order[start : start + batch]
+            rows = [prompts[i] for i in picked]
+            new = generate_batch(model, rows, decoding, ends, tokenizer.pad_token_id, rng)
+            for index, ids in zip(picked, new, strict=True):
+                said[index] = ids
+        return said
+
+    return sample
+
+
+@torch.no_grad()
+def observe(
     policy: Policy,
-    reward_model: Any,
-    tokenizer: Any,
     prompts: list[list[int]],
     decoding: Decoding,
+    sampler: Sampler,
+    ends: set[int],
+    tokens: int,
 ) -> Experience:
-    """Answer the prompts and score the answers. Labels mark the answers' tokens, end included."""
+    """Answer the prompts, and score the answers as policy, reference and reward model.
+
+    Every part is one packed forward a `tokens` tokens, longest answers first."""
     policy.eval()
-    ends = end_token_ids(policy.model, tokenizer)
-    device = next(policy.parameters()).device
-    rng = torch.Generator(device=device).manual_seed(decoding.seed)
-    said = generate_batch(policy.model, prompts, decoding, ends, tokenizer.pad_token_id, rng)
-    ended = [ids[-1] in ends for ids in said]
-    rows = [
-        (prompt + ids, [IGNORE] * len(prompt) + ids)
+    said = sampler(prompts, decoding)
+    trees = [
+        Tree(prompt[:-1], (Encoded(prompt[-1:] + ids, [IGNORE, *ids]),))
         for prompt, ids in zip(prompts, said, strict=True)
     ]
-    batch = {k: v.to(device) for k, v in left_pad(rows, tokenizer.pad_token_id).items()}
-    keep = max(sum(label != IGNORE for label in labels) for _, labels in rows)
-    mask = (batch["labels"][:, -keep:] != IGNORE).float()
-    logps, values = policy(batch, keep)
-    with as_reference(policy.model):
-        reference, _ = policy(batch, keep)
+    mask = right_mask([len(ids) for ids in said]).to(policy.scorer.device)
+    shape = mask.shape
+    found = {name: torch.zeros(shape, device=mask.device) for name in ("new", "old", "value")}
+    reward, entropy = torch.zeros(len(said), device=mask.device), 0.0
+    for part in cut(range(len(trees)), lambda i: trees[i].tokens, len(trees), tokens):
+        some, at = [trees[i] for i in part], torch.tensor(part, device=mask.device)
+        logps, values, hidden = policy(some)
+        found["new"][at] = spread(logps, mask[at])
+        found["value"][at] = spread(values, mask[at])
+        entropy += mean_entropy(hidden, policy.model) * len(hidden)
+        with policy.playing("reference"):
+            found["old"][at] = spread(policy(some)[0], mask[at])
+        reward[at] = policy.rewards(some)
+    ended = torch.tensor([ids[-1] in ends for ids in said], device=mask.device)
     return Experience(
-        batch=batch,
-        mask=mask,
-        logps=logps * mask,
-        reference=reference * mask,
-        values=values * mask,
-        reward=scores(reward_model, batch),
-        ended=torch.tensor(ended, device=device),
-        answers=[tokenizer.decode(ids, skip_special_tokens=True) for ids in said],
-    )
+        trees, mask, found["new"], found["old"], found["value"], entropy / int(mask.sum()),
+        reward, ended, said,
+    )  # fmt: skip

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field
 
 from errata.config import Section
+from errata.train.watch import Watching
 
 # Other names that people and the chapter's command line use.
 ALIASES = {
@@ -52,10 +53,22 @@ class Panel(Section):
     max_steps: int = Field(0, ge=0, description="optimiser steps; 0: by epochs")
     epochs: float = Field(2.0, gt=0, description="passes over the data; more fits closer")
     seed: int = Field(17, description="same seed, same machine: the same metrics")
+    order: Literal["random", "sequential"] = Field(
+        "random", description="of the rows within an epoch; sequential: as they stand in the file"
+    )
+    method: Literal["lora", "qlora", "full"] = Field(
+        "lora", description="lora; qlora: frozen weights in 4 bits, slower; full: all weights learn"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="of the frozen weights; auto: float32 on a CPU"
     )
     bf16: bool = Field(False, description="bfloat16 products: faster where the machine has them")
+    checkpointing: bool = Field(
+        False, description="compute activations again in backward: a third slower, far less memory"
+    )
+    micro_tokens: int = Field(
+        0, ge=0, description="tokens at once at most, same gradient; 0: what suits the device"
+    )
     seq_len: int = Field(512, ge=16, description="longest row in tokens; memory grows with it")
     micro_batch: int = Field(16, ge=1, description="rows at once: memory against speed")
     grad_accum: int = Field(1, ge=1, description="micro batches a step: time for memory")
@@ -77,7 +90,7 @@ class Panel(Section):
     )
 
 
-class Training(Panel):
+class Training(Panel, Watching):
     """Knobs of the stages that a `Trainer` carries out."""
 
     eval_every: int = Field(0, ge=0, description="steps between validations; 0: at the end only")

@@ -3,13 +3,15 @@
     def main(ws, config):
         return train(ws, "sft", config, prepare)
 
-`prepare(job)` returns a ready `Trainer`; the frame fits it, saves the adapter and its candidate,
-writes the report with its curves, adds to the experiment log, and holds the result to `accept`.
+`prepare(job)` returns a ready `Trainer`; the frame fits it under the watch (watch.py), saves the
+adapter (or the whole model) and its candidate, writes the report with its curves, adds to the
+experiment log, and holds the result to `accept`.
 """
 
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,25 +23,29 @@ from errata import candidates, jsonl, report
 from errata.errors import BadInput, Blocked
 from errata.language import say
 from errata.outcome import Outcome
+from errata.records import ATTACKS, Candidate, SftExample
 from errata.store.runs import Run
-from errata.train import log
+from errata.train import footprint, log
+from errata.train.audit import DevAudit, Look, draw, enough, questions, read
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
+from errata.train.mix import Retention
+from errata.train.processes import first, run_of, shared
+from errata.train.sentinel import Sentinel, allowed_hours, before, price
 from errata.train.settings import Bound, Panel, Training
+from errata.train.watch import Measurement, Watching
 from errata.workspace import Workspace
-
-# What a Trainer's evaluation calls a number, and what we do.
-VALIDATION = {
-    "eval_loss": "eval_loss",
-    "eval_preference_score": "preference_score",
-    "eval_margin": "margin",
-}
 
 
 class Job:
-    """One training run in progress."""
+    """One training run in progress.
+
+    `prepare` sets `tokenizer`, `scorer`, and `longest`: tokens of the longest example (a pair: both
+    sides).
+    """
 
     def __init__(self, ws: Workspace, stage: str, config: Panel, run: Run) -> None:
         self.ws, self.stage, self.config, self.run = ws, stage, config, run
+        self.baseline_gib = footprint.memory_gib()  # before a model is there
         for path in config.inputs:
             run.input(path)
         self.dataset = run.input(config.dataset, "dataset")
@@ -50,22 +56,94 @@ class Job:
         elif config.eval_dataset:
             self.notes.append(f"no {config.eval_dataset}: validation loss is not measured")
         self.start = Start(ws, config.model)
-        self.watch, self.clock = Watch(config.budget_hours), Clock()
+        self.tokenizer: Any = None
+        self.longest: int | None = None
+        self.at_once = 0  # tokens of a micro batch at most; 0: as micro_batch says
+        self.scorer: Any = None
         self.extra: dict[str, Any] = {}
         if self.start.alias:
             self.notes.append(f"`{self.start.alias}` is an alias of the embedded model")
         files = [jsonl.digest_file(self.dataset), self.start.candidate.digest]
         self.fingerprint = jsonl.digest(files)
-        self.checkpoint = cut_off_run(ws, stage, config, self.fingerprint)
+        self.checkpoint = shared(cut_off_run(ws, stage, config, self.fingerprint))
         wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
         jsonl.write_json(run.dir / "resume.json", {"config": wanted, "inputs": self.fingerprint})
         if self.checkpoint:
             self.notes.append(f"resumed from {ws.relative(self.checkpoint)}")
+        # A budget is of the whole training, not of each attempt.
+        self._spent, self._began = before(self.checkpoint).hours, time.monotonic()
+        allowed = allowed_hours(config)
+        self.watch = Watch(None if allowed is None else max(allowed - self._spent, 0.0))
+        self.clock = Clock()
+        self.used: dict[str, float] = {}
 
     @property
     def checkpoints(self) -> Path:
         """Where the Trainer saves."""
         return self.run.dir / "checkpoints"
+
+    @property
+    def suites(self) -> tuple[Path, Path]:
+        """Attacks, and business questions."""
+        knobs = self.config if isinstance(self.config, Watching) else Watching()
+        return self.ws.path(knobs.audit_suite), self.ws.path(knobs.score_suite)
+
+    def hours(self) -> float:
+        """Spent on this training so far, interrupted attempts included."""
+        return self._spent + (time.monotonic() - self._began) / 3600
+
+    def token_loss(self, tokenizer: Any, rows: list[SftExample]) -> float:
+        """Mean loss of a token of the rows' answers under the model as it stands, in nats."""
+        from errata.train.prepare import tokens_at_once
+        from errata.train.reference import mean_loss
+        from errata.train.tokens import encode_sft
+
+        trees = encode_sft(tokenizer, rows, self.config.seq_len)
+        return mean_loss(
+            self.scorer, trees, len(trees), tokens_at_once(self.config, self.scorer.device)
+        )
+
+    def stop_clock(self) -> None:
+        """Training is over: what comes after is not counted as its time and memory."""
+        self.used = self.clock.read()
+
+
+def probe(job: Job) -> Callable[[Any], Look] | None:
+    """model → audit and retention together, as the knobs ask; None when they ask for nothing."""
+    config = job.config
+    if not isinstance(config, Watching):
+        return None
+    if not (config.audit_cases or config.score_cases or config.retention):
+        return None
+    if job.stage == "rm":
+        raise BadInput("rm: a reward model gives no answers; set audit_cases, score_cases and "
+                       "retention to 0, 0 and null")  # fmt: skip
+    from errata.train.model import load_tokenizer
+
+    tokenizer = job.tokenizer or load_tokenizer(job.start.base)
+    parts: list[Callable[[Any], Look]] = []
+    cases = []
+    if config.audit_cases:
+        found = read(job.run.input(config.audit_suite))
+        cases += draw(found, ATTACKS, config.audit_cases)
+        enough(cases, "attack", config.audit_suite)
+    if config.score_cases:
+        asked = questions(read(job.run.input(config.score_suite)), config.score_cases)
+        enough(asked, "business case", config.score_suite)
+        cases += asked
+    if cases:
+        parts.append(DevAudit(job.start.candidate, tokenizer, cases))
+    if config.retention:
+        rows = jsonl.read(job.run.input(config.retention, "retention"), SftExample)
+        parts.append(Retention(rows, lambda _, kept: job.token_loss(tokenizer, list(kept))))
+
+    def look(model: Any) -> Look:
+        with job.clock.paused():
+            found = [part(model) for part in parts]
+        return Look({k: v for one in found for k, v in one.values.items()},
+                    {k: v for one in found for k, v in one.flags.items()})  # fmt: skip
+
+    return look
 
 
 def train(
@@ -73,32 +151,114 @@ def train(
     stage: str,
     config: Training,
     prepare: Callable[[Job], Trainer],
-    after: Callable[[Job, Trainer], None] = lambda *_: None,
+    after: Callable[[Job, Trainer], dict[str, float | None] | None] = lambda *_: None,
 ) -> Outcome:
-    """Run a stage that a `Trainer` carries out; `after` may add pages to its report."""
-    with Run(ws, stage, config) as run:
+    """Run a stage that a `Trainer` carries out; `after` may add pages to its report, and return
+    metrics."""
+    with run_of(ws, stage, config) as run:
         job = Job(ws, stage, config, run)
         trainer = prepare(job)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(job.watch)
-        trainer.add_callback(log.Progress(stage))
+        sentinel = Sentinel(
+            config if isinstance(config, Watching) else Watching(),
+            run.dir,
+            probe(job),
+            checkpoint=job.checkpoint,
+            every=0 if job.validation else config.eval_every,
+            max_steps=config.max_steps,
+            over_budget=job.watch.over_deadline,
+            hours=job.hours,
+            rows=lambda: getattr(trainer, "step_ids", []),
+        )
+        job.at_once = getattr(trainer, "tokens_at_once", 0)
+        for callback in (footprint.Meter(), job.watch, sentinel, log.Progress(stage)):
+            trainer.add_callback(callback)
         fit(trainer, job.watch, job.checkpoint)
-        curve = [point for point in trainer.state.log_history if "loss" in point]
-        losses = [float(point["loss"]) for point in curve]
+        job.stop_clock()
+        if not first():
+            return Outcome(0, "")
+        if halved := getattr(trainer, "halved", 0):
+            job.notes.append(
+                say(f"out of memory: micro batch halved {halved} times, the step unchanged",
+                    f"内存不足：micro batch 减半 {halved} 次，每步有效批次不变")
+            )  # fmt: skip
+        history = trainer.state.log_history
+        losses = [float(point["loss"]) for point in history if "loss" in point]
         metrics: dict[str, float | None] = {
-            "loss": statistics.fmean(losses[-5:]) if losses else None
+            "loss": statistics.fmean(losses[-5:]) if losses else None,
+            **conclude(job, trainer, sentinel),
         }
-        if job.validation:
-            found = trainer.evaluate()
-            metrics.update({VALIDATION[k]: float(v) for k, v in found.items() if k in VALIDATION})
-        after(job, trainer)
-        steps = trainer.state.global_step
+        metrics = {**(after(job, trainer) or {}), **metrics}
         curves = {
-            name: [(int(p["step"]), float(p[name])) for p in trainer.state.log_history if name in p]
-            for name in ("loss", "eval_loss")
+            name: [(int(p["step"]), float(p[name])) for p in history if name in p]
+            for name in ("loss", "eval_loss", "seconds", "memory_gib")
         }
-        return finish(job, trainer.model, steps, losses, metrics, curves)
+        for name in ("retention_loss", *sentinel.audited):
+            curves[name] = sentinel.curve(name)
+        job.extra["tokens"] = trainer.state.num_input_tokens_seen or None
+        return finish(job, trainer.model, trainer.state.global_step, losses, metrics, curves)
+
+
+def conclude(job: Job, trainer: Trainer, sentinel: Sentinel) -> dict[str, float | None]:
+    """The last look, the weights that the decisions ask for, and what is known of these."""
+    step = trainer.state.global_step
+    if not sentinel.history or sentinel.history[-1].step != step:
+        if job.validation:
+            trainer.evaluate()
+        elif sentinel.measure:
+            sentinel.look(step, {}, trainer.model)
+    restored = sentinel.settle(trainer.model)
+    if restored:
+        job.notes.append(say(f"the weights are those of step {restored.step}, the best validation",
+                             f"权重为验证最佳的第 {restored.step} 步"))  # fmt: skip
+        job.extra["restored_step"] = restored.step
+    job.extra["decisions"] = sentinel.decisions
+    job.extra["unfit"] = sentinel.unfit
+    found = restored or (sentinel.history[-1] if sentinel.history else None)
+    metrics = dict(found.values) if found else {}
+    retained = [v for m in sentinel.history if (v := m.values.get("retention_loss")) is not None]
+    if retained and (last := metrics.get("retention_loss")) is not None:
+        metrics["retention_rise"] = last - retained[0]
+    if any(decision.action == "freeze" for decision in sentinel.decisions):
+        job.extra["baseline"] = baseline(job, step, found)
+    return metrics
+
+
+def baseline(job: Job, step: int, found: Measurement | None) -> dict[str, Any]:
+    """What the used budget bought: later runs are held against it."""
+    config, hours = job.config, job.hours()
+    money = None
+    if isinstance(config, Watching) and config.budget_money is not None:
+        money = round(hours * price(config), 4)
+    values = found.values if found else {}
+    return {"step": step, "hours": round(hours, 4), "money": money, **values}
+
+
+def _save(job: Job, model: Any) -> tuple[str, Path | None]:
+    """Write what was trained; (base, adapter) of the candidate it makes."""
+    from peft import PeftModel
+
+    from errata.train.model import load_tokenizer, save_adapter, save_whole
+
+    if isinstance(model, PeftModel):
+        folder = job.run.output(job.run.dir / "adapter", "adapter")
+        save_adapter(model, folder)
+        return job.start.base, folder
+    folder = job.run.output(job.run.dir / "model", "model")
+    save_whole(model, job.tokenizer or load_tokenizer(job.start.base), folder)
+    return str(folder), None
+
+
+def _candidate(job: Job, base: str, adapter: Path | None) -> Candidate:
+    """The manifest of what was trained: the start's, with other weights."""
+    run, start = job.run, job.start.candidate
+    kept = {"system_prompt", "filter_policy", "refusal_templates", "decoding", "tool_isolation"}
+    made = candidates.make(job.ws, base, adapter, run_id=run.id, **start.model_dump(include=kept))
+    jsonl.write_json(run.output(run.dir / "candidate.json"), made)
+    run.node(made.digest, "candidate", run=run.id)
+    run.links([(run.id, made.digest, "made"), (start.digest, run.id, "started")])
+    return made
 
 
 def finish(
@@ -111,30 +271,24 @@ def finish(
 ) -> Outcome:
     """Save, report, and judge what a training run reached."""
     ws, run, config = job.ws, job.run, job.config
-    from errata.train.model import save_adapter
-
-    used = job.clock.read()
-    folder = run.output(run.dir / "adapter", "adapter")
-    save_adapter(model, folder)
+    used = job.used or job.clock.read()
+    base, adapter = _save(job, model)
     data: dict[str, Any] = {"run_id": run.id, "steps": steps, "losses": losses, **used}
-    data["adapter"] = ws.relative(folder)
+    data["adapter"] = ws.relative(adapter) if adapter else None
     if job.stage in ("sft", "dpo", "ppo"):
-        base = job.start.candidate
-        settings = base.model_dump(include={"system_prompt", "filter_policy", "refusal_templates",
-                                            "decoding", "tool_isolation"})  # fmt: skip
-        made = candidates.make(ws, job.start.base, folder, run_id=run.id, **settings)
-        jsonl.write_json(run.output(run.dir / "candidate.json"), made)
-        run.node(made.digest, "candidate", run=run.id)
-        run.links([(run.id, made.digest, "made"), (base.digest, run.id, "started")])
+        made = _candidate(job, base, adapter)
         data["candidate_digest"] = made.digest
+        # By these the gate knows weights that were marked unfit, whatever manifest they come in.
+        run.note(candidate_digest=made.digest, weights=made.adapter_digest or made.base_digest)
+    job.extra["memory"] = footprint.compared(job, used["peak_rss_gib"])
     metrics = {
         **metrics,
-        "peak_memory_gib": used["peak_rss_gib"],
+        "peak_memory_gib": job.extra["memory"]["measured_peak_gib"],
         "hours": used["wall_seconds"] / 3600,
     }
-    run.note(metrics=metrics, steps=steps, notes=job.notes, **job.extra)
+    run.note(metrics=metrics, steps=steps, notes=job.notes, used=used, **job.extra)
     run.link(jsonl.digest_file(job.dataset), run.id, "trained")
-    missed = judge(config.accept, metrics)
+    missed = [*judge(config.accept, metrics), *refused(job)]
     log.write(job, steps, metrics, used, curves, missed)
     for name in config.outputs:
         path = ws.path(name.format(run_id=run.id))
@@ -149,6 +303,16 @@ def finish(
             f"{job.stage} {run.id}: {'; '.join(missed)}; see reports/posttrain/{run.id}.md"
         )
     return Outcome(0, _summary(job, steps, metrics, used), data)
+
+
+def refused(job: Job) -> list[str]:
+    """What the watch holds against this run, besides thresholds: it ends with exit 3."""
+    found = [f"unfit: {reason}" for reason in job.extra.get("unfit", [])]
+    for broken in job.extra.get("decisions", []):
+        if broken.action == "keep":
+            rows = f" (rows {', '.join(broken.rows[:16])})" if broken.rows else ""
+            found.append(f"{broken.signal} at step {broken.step}{rows}: {broken.advice}")
+    return found
 
 
 def judge(accept: dict[str, Bound], metrics: dict[str, float | None]) -> list[str]:
