@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import errata
 from errata import cli, git, jsonl
 from errata.config import load, read_yaml
 from errata.init import lay_down
@@ -35,6 +36,24 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
 def make(ws: Workspace, *words: str) -> str:
     done = subprocess.run(["make", *words], cwd=ws.root, capture_output=True, text=True, check=True)
     return done.stdout
+
+
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed-zero3"])
+def test_launch_configs_are_ones_that_accelerate_reads(name: str):
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import FullyShardedDataParallelPlugin
+
+    folder = Path(errata.__file__).parent / "template" / "configs" / "accelerate"
+    found = load_config_from_file(str(folder / f"{name}.yaml"))
+    if name == "fsdp2":
+        told = {key.removeprefix("fsdp_"): value for key, value in found.fsdp_config.items()}
+        told["fsdp_version"] = told.pop("version")
+        told["cpu_offload"] = told.pop("offload_params")
+        told["auto_wrap_policy"] = told["auto_wrap_policy"].lower()
+        assert FullyShardedDataParallelPlugin(**told).fsdp_version == 2
+    else:
+        assert found.deepspeed_config["zero_stage"] == 3
+        assert found.deepspeed_config["gradient_accumulation_steps"] == 1
 
 
 def test_it_is_a_repository_of_its_own_without_identity_inside_another(

@@ -97,7 +97,7 @@ def test_the_frozen_head_has_the_gradient_of_the_plain_one(
     head = torch.nn.Linear(6, 11, bias=biased).requires_grad_(False)
     hidden, targets = torch.randn(rows, 6), torch.randint(0, 11, (rows,))
     pull, transform = torch.randn(rows), Transform(scale, cap)
-    was, logprobs.LOGITS_AT_ONCE = logprobs.LOGITS_AT_ONCE, budget
+    was, logprobs.LOGITS_AT_ONCE = logprobs.LOGITS_AT_ONCE, {"cpu": budget}
     try:
         mine = hidden.clone().requires_grad_()
         logps = score_hidden(mine, head, targets, transform)
@@ -119,7 +119,7 @@ def test_an_open_head_learns_too(monkeypatch: pytest.MonkeyPatch):
     hidden, targets = torch.randn(7, 6), torch.randint(0, 11, (7,))
     grads = []
     for budget in (10_000, 22):
-        monkeypatch.setattr(logprobs, "LOGITS_AT_ONCE", budget)
+        monkeypatch.setitem(logprobs.LOGITS_AT_ONCE, "cpu", budget)
         torch.manual_seed(1)
         head = torch.nn.Linear(6, 11)
         score_hidden(hidden.clone().requires_grad_(), head, targets, Transform()).sum().backward()

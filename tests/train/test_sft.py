@@ -295,6 +295,45 @@ def test_going_on_copies_the_adapter_it_starts_from(
     assert any(p.requires_grad for p in again.parameters())
 
 
+def test_an_adapter_of_another_base_is_refused(tiny_models: Callable[[str], str], tmp_path: Path):
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model, _ = load(tiny_models("llama"))
+    save_adapter(add_lora(model, 4, 8, 0.0), tmp_path / "run" / "adapter")
+    config = AutoConfig.from_pretrained(tiny_models("llama"), hidden_size=48, intermediate_size=80)
+    other = AutoModelForCausalLM.from_config(config)
+    with pytest.raises(BadInput, match="adapter run: made on another base"):
+        with_adapter(other, tmp_path / "run" / "adapter", True)
+
+
+@pytest.mark.parametrize("method", ["qlora", "full"])
+def test_the_other_methods_train_and_leave_what_serves(
+    lessons: Workspace, knobs: dict[str, Any], method: str
+):
+    if method == "qlora":
+        pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes: errata[qlora]")
+    done = go(lessons, knobs, method=method, lr=1e-3 if method == "full" else 1e-2)
+
+    assert done["losses"][-1] < done["losses"][0] - 0.3
+    made = candidates.resolve(lessons, done["run_id"])
+    _, adapter = candidates.verify(lessons, made)
+    assert (adapter is None) == (method == "full")
+    if method == "full":
+        assert made.base == f"runs/{done['run_id']}/model"
+        again = go(lessons, knobs, model=done["run_id"], max_steps=1, lr=1e-9)
+        assert again["losses"][0] < done["losses"][-1] + 0.3  # it starts where the other ended
+
+
+def test_four_bits_are_four_bits(lessons: Workspace, knobs: dict[str, Any]):
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes: errata[qlora]")
+    model, _ = load(knobs["model"], nf4=True)
+    layer = model.model.layers[0].mlp.down_proj
+    assert type(layer).__name__ == "Linear4bit"
+    assert layer.weight.dtype == torch.uint8
+    assert layer.weight.quant_state.nested  # double quantisation
+    assert type(model.lm_head) is torch.nn.Linear
+
+
 def test_messages_are_what_generation_would_send(lessons: Workspace, knobs: dict[str, Any]):
     """Trained long enough on one question, the model says the trained answer to it."""
     from errata.evaluate.answers import ask

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,6 +144,18 @@ def test_a_prompt_too_long_for_one_side_is_cut_for_both_and_told(tok: Any):
         pair.chosen, pair.rejected
     ]  # fmt: skip
     assert shortened == ["pair p chosen", "pair p rejected"]
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(
+    tiny_models: Callable[[str], str], tmp_path: Path
+):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_models("llama"), folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["eos_token"] = None
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(BadInput, match=r"no end token.*set eos_token in tokenizer_config\.json"):
+        load_tokenizer(str(folder))
 
 
 def test_a_pair_of_equal_answers_is_refused(tok: Any):

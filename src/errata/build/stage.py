@@ -45,6 +45,7 @@ class Outputs(Section):
     prefs: str = Field(default="data/prefs.jsonl", description="preference pairs for training")
     sft_valid: str = Field(default="data/sft.valid.jsonl", description="SFT rows for validation")
     prefs_valid: str = Field(default="data/prefs.valid.jsonl", description="pairs for validation")
+    retention: str = Field(default="data/retention.jsonl", description="rows to be kept, untrained")
     version: str = Field(default="data/version.json", description="version id and digests")
     report: str = Field(default="reports/data-lint.md", description="what the checks found")
 
@@ -65,6 +66,9 @@ class Config(Section):
 
     seed: int = Field(default=0, description="decides draws and split")
     replay: int = Field(default=400, description="plain tune questions replayed as SFT rows")
+    retention: int = Field(
+        default=64, description="plain tune questions kept out of training: forgetting shows there"
+    )
     lookalikes: int = Field(default=200, description="harmless look-alikes, as SFT rows and pairs")
     validation: float = Field(default=0.1, description="share of rows for validation, whole groups")
     near_duplicate: float = Field(
@@ -83,6 +87,7 @@ class Made:
     pairs: list[PreferencePair]
     items: list[split.Item]
     needs_human: list[Failure] = field(default_factory=list)
+    retention: list[SftExample] = field(default_factory=list)
     summaries: int = 0
     dropped: int = 0
 
@@ -109,8 +114,11 @@ def make(failures: Sequence[Failure], cases: Sequence[Case], config: Config) -> 
             made.needs_human.append(failure)
     tune = [case for case in cases if case.split == "tune" and case.reference]
     plain = [case for case in tune if case.category in ("catalogue", "tool", "smalltalk")]
-    for case in sft.draw(plain, config.replay, config.seed):
+    for place, case in enumerate(sft.draw(plain, config.replay + config.retention, config.seed)):
         row = sft.from_case(case, rubric.REPLAY, f"replay:{case.category}")
+        if place >= config.replay:
+            made.retention.append(row)
+            continue
         _add(made, row, None, case.cluster, sft.user_text(case.messages))
     refusals = pairs.taught_refusals(cases)
     alike = [case for case in tune if case.category == "lookalike"]
@@ -156,7 +164,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
         items = [item for item in made.items if item.id in kept]
         group_of = split.groups(items, config.near_duplicate)
         held = split.validation(group_of, config.validation, config.seed)
-        files = _files(config, made.sft, report.kept, held)
+        files = {**_files(config, made.sft, report.kept, held)}
+        files[config.outputs.retention] = made.retention
         version = _write(run, config, files)
         facts = lint_report.facts(made, report, files, group_of, held)
         text = lint_report.render(made, report, facts, version)

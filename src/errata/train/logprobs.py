@@ -25,9 +25,9 @@ from torch.utils.checkpoint import checkpoint
 from errata.train import attention
 from errata.train.packing import Batch, Encoded, Tree, lay_flat, lay_padded
 
-# rows × vocabulary scored at once: 16 Mi logits are 64 MiB in float32, and a few times that while
-# the softmax is formed.
-LOGITS_AT_ONCE = 1 << 24
+# rows × vocabulary scored at once: 4 Mi logits are 16 MiB in float32, a few times that while the
+# softmax is formed. A CPU's products are at full speed from a hundred rows on; a GPU wants more.
+LOGITS_AT_ONCE = {"cpu": 1 << 22, "cuda": 1 << 24}
 
 
 class Transform(NamedTuple):
@@ -67,7 +67,7 @@ class _FrozenHead(torch.autograd.Function):
         targets: Tensor,
         transform: Transform,
     ) -> Tensor:
-        rows = max(1, LOGITS_AT_ONCE // weight.shape[0])
+        rows = rows_at_once(hidden, weight.shape[0])
         learns = ctx.needs_input_grad[0]
         logps = hidden.new_empty(len(hidden), dtype=torch.float32)
         slopes = torch.empty_like(hidden) if learns else None
@@ -100,17 +100,16 @@ def _open_head(hidden: Tensor, head: Any, targets: Tensor, transform: Transform)
         logits = transform(head(h).float())
         return logits.gather(1, y[:, None])[:, 0] - logits.logsumexp(1)
 
-    vocabulary = transform_rows(head)
-    rows = max(1, LOGITS_AT_ONCE // vocabulary)
+    rows = rows_at_once(hidden, getattr(head, "out_features", 0) or head.weight.shape[0])
     if len(hidden) <= rows:
         return score(hidden, targets)
     parts = zip(hidden.split(rows), targets.split(rows), strict=True)
     return torch.cat([checkpoint(score, h, y, use_reentrant=False) for h, y in parts])
 
 
-def transform_rows(head: Any) -> int:
-    """Vocabulary size of a head."""
-    return int(getattr(head, "out_features", 0) or head.weight.shape[0])
+def rows_at_once(hidden: Tensor, vocabulary: int) -> int:
+    """How many hidden states are scored together."""
+    return max(1, LOGITS_AT_ONCE.get(hidden.device.type, 1 << 24) // vocabulary)
 
 
 def score_hidden(hidden: Tensor, head: Any, targets: Tensor, transform: Transform) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids, generate_batch
-from errata.train.logprobs import LOGITS_AT_ONCE, Scorer, transform_of
+from errata.train.logprobs import Scorer, rows_at_once, transform_of
 from errata.train.packing import IGNORE, Encoded, Tree, cut
 
 # prompts → answers' token ids, the end token with them. vLLM or any other sampler may stand here:
@@ -160,7 +160,7 @@ def repetition(answers: Sequence[Sequence[int]]) -> float:
 def mean_entropy(hidden: Tensor, model: Any) -> float:
     """Mean of −Σ p log p over (N, H) hidden states, in nats."""
     head, transform = model.get_output_embeddings(), transform_of(model.config.get_text_config())
-    rows = max(1, LOGITS_AT_ONCE // model.config.get_text_config().vocab_size)
+    rows = rows_at_once(hidden, model.config.get_text_config().vocab_size)
     total = 0.0
     for part in hidden.split(rows):
         logp = transform(head(part).float()).log_softmax(-1)

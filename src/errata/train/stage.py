@@ -55,6 +55,7 @@ class Job:
             self.validation = run.input(config.eval_dataset, "validation")
         elif config.eval_dataset:
             self.notes.append(f"no {config.eval_dataset}: validation loss is not measured")
+        self.retention = self._retention()
         self.start = Start(ws, config.model)
         self.tokenizer: Any = None
         self.longest: int | None = None
@@ -76,6 +77,13 @@ class Job:
         self.watch = Watch(None if allowed is None else max(allowed - self._spent, 0.0))
         self.clock = Clock()
         self.used: dict[str, float] = {}
+
+    def _retention(self) -> Path | None:
+        """Rows that may not be forgotten; a file that is not there is told, and not measured."""
+        name = self.config.retention if isinstance(self.config, Watching) else None
+        if name and not self.ws.path(name).is_file():
+            self.notes.append(f"no {name}: forgetting is not measured")
+        return self.run.input(name, "retention") if name and self.ws.path(name).is_file() else None
 
     @property
     def checkpoints(self) -> Path:
@@ -113,7 +121,7 @@ def probe(job: Job) -> Callable[[Any], Look] | None:
     config = job.config
     if not isinstance(config, Watching):
         return None
-    if not (config.audit_cases or config.score_cases or config.retention):
+    if not (config.audit_cases or config.score_cases or job.retention):
         return None
     if job.stage == "rm":
         raise BadInput("rm: a reward model gives no answers; set audit_cases, score_cases and "
@@ -133,8 +141,8 @@ def probe(job: Job) -> Callable[[Any], Look] | None:
         cases += asked
     if cases:
         parts.append(DevAudit(job.start.candidate, tokenizer, cases))
-    if config.retention:
-        rows = jsonl.read(job.run.input(config.retention, "retention"), SftExample)
+    if job.retention:
+        rows = jsonl.read(job.retention, SftExample)
         parts.append(Retention(rows, lambda _, kept: job.token_loss(tokenizer, list(kept))))
 
     def look(model: Any) -> Look:
@@ -326,6 +334,15 @@ def judge(accept: dict[str, Bound], metrics: dict[str, float | None]) -> list[st
     return missed
 
 
+def _first_row(job: Job) -> list[str]:
+    """The end of the first row's prompt and its answer, between ⟦ ⟧ what is learnt."""
+    shown = " ".join(str(job.extra.get("first_row", "")).split())
+    if not shown:
+        return []
+    start = max(0, shown.find("⟦") - 80)
+    return [say("  learnt in ⟦ ⟧: ", "  ⟦ ⟧ 内为学习目标：") + shown[start : start + 240]]
+
+
 def _summary(job: Job, steps: int, metrics: dict[str, float | None], used: dict[str, float]) -> str:
     rows = [[name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()]
     next_step = {
@@ -337,6 +354,7 @@ def _summary(job: Job, steps: int, metrics: dict[str, float | None], used: dict[
             f"{job.stage} {job.run.id}: {steps} steps, {used['wall_seconds']:.0f} s, "
             f"{used['peak_rss_gib']:.2f} GiB",
             *(f"  note: {note}" for note in job.notes),
+            *_first_row(job),
             report.markdown_table([say("metric", "指标"), say("value", "数值")], rows),
             f"reports/posttrain/{job.run.id}.md",
             say("next: ", "下一步：") + f"`{next_step}`",
