@@ -164,11 +164,35 @@ def test_it_goes_on_from_an_sft_run_and_is_held_to_it(
 def test_the_kl_coefficient_follows_its_target(
     ranked: Workspace, small: dict[str, Any], curves: list[list[dict[str, float]]]
 ):
-    go(ranked, small, target_kl=1e-3, kl_horizon=8, kl_coef=0.1, lr=0.02)
+    go(ranked, small, target_kl=1e-3, kl_horizon=8, kl_coef=0.1, lr=0.02, max_steps=4)
     points = curves[0]
 
-    # Rollout 0 is at KL 0: −20 % for 8 of 8 episodes; rollout 1 is far above: +20 %.
-    assert [p["kl_coef"] for p in points] == pytest.approx([0.1, 0.08, 0.096])
+    # Rollout 0 is at KL 0 and moves nothing; the later ones are far above: +20 % for 8 of 8.
+    assert points[0]["kl"] < 1e-3 < min(p["kl"] for p in points[1:])
+    assert [p["kl_coef"] for p in points] == pytest.approx([0.1, 0.1, 0.12, 0.144])
+
+
+def test_the_controller_waits_answers_at_once_and_comes_back():
+    from errata.train.kl import AdaptiveKL
+
+    control = AdaptiveKL(0.1, target=2.0, horizon=100)
+    assert control.update(0.0, 50) == 0.1  # not begun to move: not lowered
+    assert control.pull(0.0) == 0.1
+    assert control.update(2.2, 50) == pytest.approx(0.1 * 1.05)  # (1.1 − 1) · 50 / 100
+    assert control.update(99.0, 50) == pytest.approx(0.105 * 1.1)  # clipped at 0.2
+    assert control.pull(4.0) == pytest.approx(2 * 0.1155)
+    assert control.pull(99.0) == pytest.approx(4 * 0.1155)
+    assert control.update(0.0, 50) == pytest.approx(0.1155 * 0.9)  # and now it is
+    assert control.pull(0.0) == pytest.approx(0.5 * 0.1155 * 0.9)
+
+
+def test_the_learning_rate_is_never_zero(small: dict[str, Any]):
+    for kind in ("linear", "cosine", "constant"):
+        config = ppo.Config(**{**small, "max_steps": 10, "warmup": 4, "lr_scheduler": kind})
+        shares = [ppo.decay(config, index) for index in range(10)]
+        assert shares[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0])
+        assert min(shares) > 0
+        assert shares[3:] == sorted(shares[3:], reverse=True)
 
 
 def test_a_validation_set_measures_the_reward_of_unseen_prompts(

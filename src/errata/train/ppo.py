@@ -71,7 +71,7 @@ class Config(Panel, Versus):
     temperature: float = Field(1.0, gt=0, description="of sampling; 1 keeps PPO's ratios honest")
     kl_coef: float = Field(0.1, ge=0, description="first KL coefficient")
     target_kl: float = Field(3.0, gt=0, description="nats an answer may move from the reference")
-    kl_horizon: float = Field(600, gt=0, description="episodes over which the coefficient adapts")
+    kl_horizon: float = Field(100, gt=0, description="episodes over which the coefficient adapts")
     kl_ceiling: float = Field(
         12.0, gt=0, description="above it: stop, and restore the best adapter"
     )
@@ -84,7 +84,7 @@ class Config(Panel, Versus):
     clip: float = Field(0.2, gt=0, description="how far a step may move a token's probability")
     gamma: float = Field(1.0, gt=0, le=1, description="discount over tokens")
     lam: float = Field(0.95, ge=0, le=1, description="GAE: bias against variance")
-    value_weight: float = Field(0.5, ge=0, description="share of the value loss")
+    value_lr: float = Field(1e-3, gt=0, description="of the value head, which starts from nothing")
     missing_end: float = Field(2.0, ge=0, description="reward lost by an answer that does not end")
     save_every: int = Field(10, ge=1, description="rollouts between checkpoints")
 
@@ -124,9 +124,12 @@ class Loop:
         if job.start.adapter is not None:
             model.load_adapter(str(job.start.adapter), adapter_name="reference")
         self.policy = Policy(scorer, add_reward(model, folder)).to(self.accelerator.device)
-        self.trainable = [p for p in self.policy.parameters() if p.requires_grad]
+
+        head = list(self.policy.value.parameters())
+        self.adapter = [p for p in self.policy.model.parameters() if p.requires_grad]
         self.optimizer = torch.optim.AdamW(
-            self.trainable, lr=config.lr, weight_decay=config.weight_decay
+            [{"params": self.adapter, "lr": config.lr}, {"params": head, "lr": config.value_lr}],
+            weight_decay=config.weight_decay,
         )
         self.controller = AdaptiveKL(config.kl_coef, config.target_kl, config.kl_horizon)
         self.sampler = local_sampler(model, self.tokenizer, 4 * config.micro_batch)
@@ -165,7 +168,7 @@ class Loop:
     def learn(self, seen: Experience) -> dict[str, float]:
         """PPO's clipped steps over one rollout; a minibatch whose ratio explodes is skipped."""
         config = self.config
-        rewards = token_rewards(seen, self.controller.coefficient, config.missing_end)
+        rewards = token_rewards(seen, self.controller.pull(seen.kl), config.missing_end)
         adv, returns = advantages(rewards, seen.values, seen.mask, config.gamma, config.lam)
         picked = adv[seen.mask]
         adv = (adv - picked.mean()) / (picked.std() + 1e-8) * seen.mask
@@ -179,7 +182,7 @@ class Loop:
                 blown = self._minibatch(seen, part.tolist(), adv, returns, facts)
                 facts["skipped"].append(float(blown))
                 if not blown:
-                    self.accelerator.clip_grad_norm_(self.trainable, 1.0)
+                    self.accelerator.clip_grad_norm_(self.adapter, 1.0)
                     self.optimizer.step()
                 self.optimizer.zero_grad()
         return {k: statistics.fmean(v) if v else 0.0 for k, v in facts.items()}
@@ -207,7 +210,7 @@ class Loop:
             value = clipped_value(
                 values, seen.values[part][mask], returns[part][mask], ones, config.clip
             )
-            self.accelerator.backward((loss + config.value_weight * value) * here)
+            self.accelerator.backward((loss + value) * here)
             facts["policy_loss"].append(loss.item())
             facts["value_loss"].append(value.item())
             facts["ratio"].append(ratio.mean().item())
@@ -248,12 +251,15 @@ class Loop:
         self.collapsed = collapse.crossed(point, config.model_dump())
         if self.collapsed:
             return False
+        if index == 0:  # the value starts at what an answer is worth on average
+            with torch.no_grad():
+                self.policy.value.bias.fill_(reward)
+            seen.values = seen.mask * reward
         if self.best["reward"] is None or reward > self.best["reward"]:
             self.best = {"reward": reward, "weights": self.weights(), "step": index}
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * decay(config, index)
-        point.update(self.learn(seen))
+        self.optimizer.param_groups[0]["lr"] = config.lr * decay(config, index)
         self.controller.update(kl, config.rollout_batch)
+        point.update(self.learn(seen))
         self.meter.end()
         point.update(self.meter.read())
         return True
@@ -271,7 +277,7 @@ class Loop:
             "weights": self.weights(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
-            "coefficient": self.controller.coefficient,
+            "controller": [self.controller.coefficient, self.controller.reached],
             "curve": json.dumps(self.curve),
             "samples": json.dumps(self.samples),
             "tokens": self.seen_tokens,
@@ -285,7 +291,8 @@ class Loop:
         state = torch.load(folder / "state.pt", weights_only=True)  # noqa: TID251 (no code in it)
         self.restore(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.best, self.controller.coefficient = state["best"], state["coefficient"]
+        self.best = state["best"]
+        self.controller.coefficient, self.controller.reached = state["controller"]
         self.curve, self.samples = json.loads(state["curve"]), json.loads(state["samples"])
         self.seen_tokens = int(state["tokens"])
         return int(state["step"])

@@ -40,9 +40,12 @@ class Policy(nn.Module):
         self.to(scorer.device)
 
     def forward(self, trees: list[Tree]) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probs and values of the answers' tokens, (N,) each, and their hidden states."""
+        """Log-probs and values of the answers' tokens, (N,) each, and their hidden states.
+
+        The value reads the hidden states and does not move them: its loss, at first a hundred times
+        the policy's, would fill the clipped gradient with what says nothing of the policy."""
         scored, _ = self.scorer(trees)
-        return scored.logps, self.value(scored.hidden.float())[:, 0], scored.hidden
+        return scored.logps, self.value(scored.hidden.detach().float())[:, 0], scored.hidden
 
     @contextmanager
     def playing(self, part: str) -> Iterator[None]:
