@@ -83,10 +83,12 @@ class Clock:
 
     def __init__(self) -> None:
         self.start()
+        self.started = False
 
     def start(self) -> None:
         """Begin (again): the contract counts from the first reference forward."""
         self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self.started = True
 
     @contextmanager
     def paused(self) -> Iterator[None]:

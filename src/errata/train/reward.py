@@ -82,7 +82,6 @@ def prepare(job: Job) -> Trainer:
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     examples = [Example(row.id, tree) for row, tree in zip(rows + valid, trees, strict=True)]
     train_on, checks = examples[: len(rows)], examples[len(rows) :]
-    job.clock.start()
     return RewardTrainer(model, scorer, config, job.checkpoints, train_on, checks)
 
 

@@ -50,9 +50,7 @@ def prepare(job: Job) -> Trainer:
     show_first(job, tokenizer, examples[0].tree)
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     checks = sft_examples(job, tokenizer, valid)
-    trainer = SftTrainer(model, scorer, config, job.checkpoints, examples, checks)
-    job.clock.start()
-    return trainer
+    return SftTrainer(model, scorer, config, job.checkpoints, examples, checks)
 
 
 def main(ws: Workspace, config: Config) -> Outcome:

@@ -182,6 +182,8 @@ def train(
         job.at_once = getattr(trainer, "tokens_at_once", 0)
         for callback in (footprint.Meter(), job.watch, sentinel, log.Progress(stage)):
             trainer.add_callback(callback)
+        if not job.clock.started:  # DPO's runs since its reference's first forward
+            job.clock.start()
         fit(trainer, job.watch, job.checkpoint)
         job.stop_clock()
         if not first():
