@@ -145,7 +145,9 @@ def errata(duel: Duel, rows: Path, threads: int) -> Run:
         product = [sys.executable, "-m", "errata"]
         child([*product, "init", str(folder / "ws"), "--json"], env, folder)
         if duel.stage == "ppo":
-            reward = Duel("", "", "rm", duel.model, duel.data, 4, settings={"lr": 1e-3})
+            # A reward that tells nothing apart moves no policy, and then there is no KL to hold.
+            steps, batch = (100, 16) if duel.alone else (4, 4)
+            reward = Duel("", "", "rm", duel.model, duel.data, steps, batch, settings={"lr": 1e-3})
             child(_command(product, "rm", folder, knobs(reward, folder, rows)), env, folder)
         run = child(_command(product, duel.stage, folder, knobs(duel, folder, rows)), env, folder)
         found = {"imports_gib": imports(duel.stage, env, folder)}

@@ -59,6 +59,13 @@ def diagnose(curve: Sequence[Point], target_kl: float, held: tuple[float, float]
             f"KL 约束偏弱：{curve[-1]['kl']:.2f} nats，目标 {target_kl:g}；"
             "请提高 kl_coef、缩短 kl_horizon 或降低 lr",
         )
+    if curve[-1]["kl"] < target_kl / 2:
+        return say(
+            f"the policy moved {curve[-1]['kl']:.2f} nats of the {target_kl:g} it may; more "
+            "rollouts or a higher lr move it further",
+            f"策略移动了 {curve[-1]['kl']:.2f} nats，允许 {target_kl:g}；"
+            "更多采样或更高 lr 可走得更远",
+        )
     return say("KL near its target, held-out reward follows", "KL 接近目标，留出奖励同步上升")
 
 

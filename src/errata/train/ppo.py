@@ -22,6 +22,7 @@ from pydantic import Field
 from errata import jsonl
 from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids
+from errata.language import say
 from errata.outcome import Outcome
 from errata.records import PreferencePair
 from errata.store.runs import Run
@@ -31,6 +32,7 @@ from errata.train.job import Interrupted
 from errata.train.kl import AdaptiveKL
 from errata.train.losses import clipped_policy, clipped_value
 from errata.train.packing import cut
+from errata.train.ppo_report import finished, give_back
 from errata.train.prepare import build, tokens_at_once
 from errata.train.processes import world
 from errata.train.reward import find_reward
@@ -45,9 +47,9 @@ from errata.train.rollouts import (
     token_rewards,
 )
 from errata.train.settings import ALIASES, Panel
-from errata.train.stage import Job, finish
+from errata.train.stage import Job
 from errata.train.tokens import as_messages, render, shorten
-from errata.train.versus import Versus, after_training
+from errata.train.versus import Versus
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
@@ -318,27 +320,13 @@ def run_loop(loop: Loop) -> int:
                     f"ppo stopped at rollout {index}; run the same command again to go on"
                 )
             if over:
-                job.notes.append(f"budget reached at rollout {index}")
+                job.notes.append(
+                    say(f"budget reached at rollout {index}", f"第 {index} 次采样时预算用完")
+                )
                 break
     finally:
         job.watch.restore()
     return index
-
-
-def give_back(loop: Loop, index: int) -> None:
-    """The best adapter of a policy that left, why it left, and what to run instead."""
-    job, best = loop.job, loop.best
-    if best["weights"] is not None:
-        loop.restore(best["weights"])
-    job.notes.append(
-        f"stopped at rollout {index}: {loop.collapsed}; restored the adapter of rollout "
-        f"{best['step']}"
-    )
-    knobs = collapse.safer(loop.config.model_dump())
-    changes = " ".join(f"{name}={value:g}" for name, value in knobs.items())
-    job.notes.append(f"this config is marked bad; a safer one: errata ppo {changes}")
-    job.notes.append(f"or without sampling: errata dpo model={loop.config.model}")
-    job.extra["bad_config"] = {"why": loop.collapsed, "rollout": index, "safer": knobs}
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
@@ -352,36 +340,4 @@ def main(ws: Workspace, config: Config) -> Outcome:
         done = run_loop(loop)
         job.stop_clock()
         after = loop.held_back()
-        return report_of(loop, done, before, after)
-
-
-def report_of(loop: Loop, done: int, before: float | None, after: float | None) -> Outcome:
-    """Metrics, curves and samples of a finished loop, through the frame every stage ends with."""
-    from errata import report
-    from errata.language import say
-
-    job, curve = loop.job, loop.curve
-    names = [name for name in curve[0] if name != "step"] if curve else []
-    curves = {n: [(int(p["step"]), p[n]) for p in curve if n in p] for n in names}
-    tail = curve[-5:]
-    metrics: dict[str, float | None] = {
-        name: statistics.fmean(p[name] for p in tail) if tail else None
-        for name in ("reward", "kl", "entropy", "repetition")
-    }
-    metrics["eval_reward"] = after
-    metrics["skipped"] = sum(p.get("skipped", 0.0) for p in curve)
-    held = None if before is None or after is None else (before, after)
-    if held:
-        metrics["reward_gap"] = (curve[-1]["reward"] - curve[0]["reward"]) - (held[1] - held[0])
-    finding = collapse.diagnose(curve, loop.config.target_kl, held)
-    head = ["rollout", say("prompt (end)", "提示（末尾）"), say("sampled", "采样"), "reward"]
-    rows = [[str(cell) for cell in row] for row in [*loop.samples[:4], *loop.samples[-8:]]]
-    pages = [
-        f"## {say('What the curves say', '曲线说明')}\n\n{finding}",
-        f"## {say('Samples', '采样回答')}\n\n{report.markdown_table(head, rows)}",
-    ]
-    job.extra["pages"] = [*job.extra.get("pages", []), *pages]
-    metrics = {**after_training(job, loop.policy.model, loop.tokenizer), **metrics}
-    job.extra |= {"tokens": loop.seen_tokens, "diagnosis": finding, "curve": curve}
-    losses = [p["policy_loss"] for p in curve if "policy_loss" in p]
-    return finish(job, loop.policy.model, done, losses, metrics, curves)
+        return finished(loop, done, before, after)

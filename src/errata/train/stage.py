@@ -23,12 +23,11 @@ from errata import candidates, jsonl, report
 from errata.errors import BadInput, Blocked
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import ATTACKS, Candidate, SftExample
+from errata.records import Candidate, SftExample
 from errata.store.runs import Run
 from errata.train import footprint, log
-from errata.train.audit import DevAudit, Look, draw, enough, questions, read
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
-from errata.train.mix import Retention
+from errata.train.probe import probe
 from errata.train.processes import first, run_of, shared
 from errata.train.sentinel import Sentinel, allowed_hours, before, price
 from errata.train.settings import Bound, Panel, Training
@@ -54,7 +53,10 @@ class Job:
         if config.eval_dataset and ws.path(config.eval_dataset).is_file():
             self.validation = run.input(config.eval_dataset, "validation")
         elif config.eval_dataset:
-            self.notes.append(f"no {config.eval_dataset}: validation loss is not measured")
+            self.notes.append(
+                say(f"no {config.eval_dataset}: validation loss is not measured",
+                    f"没有 {config.eval_dataset}：不测量验证损失")
+            )  # fmt: skip
         self.retention = self._retention()
         self.start = Start(ws, config.model)
         self.tokenizer: Any = None
@@ -63,14 +65,18 @@ class Job:
         self.scorer: Any = None
         self.extra: dict[str, Any] = {}
         if self.start.alias:
-            self.notes.append(f"`{self.start.alias}` is an alias of the embedded model")
+            self.notes.append(
+                say(f"`{self.start.alias}` is an alias of the embedded model",
+                    f"`{self.start.alias}` 是内置模型的别名")
+            )  # fmt: skip
         files = [jsonl.digest_file(self.dataset), self.start.candidate.digest]
         self.fingerprint = jsonl.digest(files)
         self.checkpoint = shared(cut_off_run(ws, stage, config, self.fingerprint))
         wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
         jsonl.write_json(run.dir / "resume.json", {"config": wanted, "inputs": self.fingerprint})
         if self.checkpoint:
-            self.notes.append(f"resumed from {ws.relative(self.checkpoint)}")
+            at = ws.relative(self.checkpoint)
+            self.notes.append(say(f"resumed from {at}", f"从 {at} 继续"))
         # A budget is of the whole training, not of each attempt.
         self._spent, self._began = before(self.checkpoint).hours, time.monotonic()
         allowed = allowed_hours(config)
@@ -82,7 +88,9 @@ class Job:
         """Rows that may not be forgotten; a file that is not there is told, and not measured."""
         name = self.config.retention if isinstance(self.config, Watching) else None
         if name and not self.ws.path(name).is_file():
-            self.notes.append(f"no {name}: forgetting is not measured")
+            self.notes.append(
+                say(f"no {name}: forgetting is not measured", f"没有 {name}：不测量遗忘")
+            )
         return self.run.input(name, "retention") if name and self.ws.path(name).is_file() else None
 
     @property
@@ -114,44 +122,6 @@ class Job:
     def stop_clock(self) -> None:
         """Training is over: what comes after is not counted as its time and memory."""
         self.used = self.clock.read()
-
-
-def probe(job: Job) -> Callable[[Any], Look] | None:
-    """model → audit and retention together, as the knobs ask; None when they ask for nothing."""
-    config = job.config
-    if not isinstance(config, Watching):
-        return None
-    if not (config.audit_cases or config.score_cases or job.retention):
-        return None
-    if job.stage == "rm":
-        raise BadInput("rm: a reward model gives no answers; set audit_cases, score_cases and "
-                       "retention to 0, 0 and null")  # fmt: skip
-    from errata.train.model import load_tokenizer
-
-    tokenizer = job.tokenizer or load_tokenizer(job.start.base)
-    parts: list[Callable[[Any], Look]] = []
-    cases = []
-    if config.audit_cases:
-        found = read(job.run.input(config.audit_suite))
-        cases += draw(found, ATTACKS, config.audit_cases)
-        enough(cases, "attack", config.audit_suite)
-    if config.score_cases:
-        asked = questions(read(job.run.input(config.score_suite)), config.score_cases)
-        enough(asked, "business case", config.score_suite)
-        cases += asked
-    if cases:
-        parts.append(DevAudit(job.start.candidate, tokenizer, cases))
-    if job.retention:
-        rows = jsonl.read(job.retention, SftExample)
-        parts.append(Retention(rows, lambda _, kept: job.token_loss(tokenizer, list(kept))))
-
-    def look(model: Any) -> Look:
-        with job.clock.paused():
-            found = [part(model) for part in parts]
-        return Look({k: v for one in found for k, v in one.values.items()},
-                    {k: v for one in found for k, v in one.flags.items()})  # fmt: skip
-
-    return look
 
 
 def train(
