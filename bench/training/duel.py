@@ -17,7 +17,7 @@ class Duel:
     title: str
     stage: str  # dpo, sft, rm, ppo
     model: str  # of work.MODELS, or `embedded`
-    data: str  # of work.PAIRS, or `packed`, or `desk`: rows of the embedded model's world
+    data: str  # of work.PAIRS, `packed`, `desk` (the embedded model's world), `failures` (its own)
     steps: int
     batch: int = 4  # pairs, examples or episodes a step
     faster: float | None = None  # bar: TRL's seconds / ours, at least
@@ -49,7 +49,7 @@ COMMON = {"lr": 1e-4, "seed": 17, "seq_len": 512, "beta": 0.1, "precompute": Fal
 
 def tiny(duel: Duel) -> Duel:
     """The same duel in seconds: is the machinery whole? Its bars are not judged."""
-    small = {"model": "toy"} if duel.data != "desk" else {}
+    small = {"model": "toy"} if duel.model != "embedded" else {}
     fields = {f: getattr(duel, f) for f in duel.__dataclass_fields__}
     return Duel(**{**fields, **small, "steps": 2})
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -108,6 +110,26 @@ def desk(rows: int) -> list[dict[str, Any]]:
     return found
 
 
+def failures() -> list[dict[str, Any]]:
+    """`prefs.jsonl` as the product makes it of the embedded model's own failures."""
+    with tempfile.TemporaryDirectory() as made:
+        ws = Path(made) / "ws"
+        for line in (
+            "init {ws}",
+            "safety -C {ws} model=tiny split=tune write_back=inbox/attacks.jsonl",
+            "evaluate -C {ws} model=tiny split=tune write_back=inbox/business.jsonl",
+            "intake -C {ws} inbox/attacks.jsonl --source red_team",
+            "intake -C {ws} inbox/business.jsonl --source online",
+            "build -C {ws}",
+        ):
+            words = [sys.executable, "-m", "errata", *line.format(ws=ws).split()]
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode not in (0, 3, 4):  # a model that fails its exam is what is wanted
+                raise SystemExit(f"errata {line}: {done.stderr or done.stdout}")
+        text = (ws / "data" / "prefs.jsonl").read_text(encoding="utf-8")
+    return [json.loads(line) for line in text.splitlines()]
+
+
 def make_tokenizer(vocabulary: int) -> Any:
     """Word-level, split at white space; pad and end, no BOS."""
     from tokenizers import Tokenizer, models, pre_tokenizers
@@ -172,6 +194,8 @@ def main(folder: Path, model: str, data: str, rows: int) -> None:
     make_model(model, home)
     if data == "desk":
         made = desk(rows)
+    elif data == "failures":
+        made = failures()
     else:
         vocabulary = MODELS[model][-1]
         made = packed(rows, vocabulary) if data == "packed" else pairs(data, rows, vocabulary)
