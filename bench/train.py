@@ -38,7 +38,7 @@ DUELS = (
     Duel("ppo-61m", "PPO at 61 M, 32 episodes", "ppo", "61m", "prompts", steps=2, batch=16,
          faster=3.0, memory=0.40),
     Duel("ppo-kl", "our KL against its target, embedded model", "ppo", "embedded", "failures",
-         steps=80, batch=64, kl_within=0.25, settings={"lr": 3e-4, "max_new_tokens": 48},
+         steps=120, batch=64, kl_within=0.25, settings={"lr": 5e-4, "max_new_tokens": 48},
          ours={"target_kl": 3.0, "micro_batch": 16}),
     Duel("rm", "reward model, prompts 120–270, answers 30–110", "rm", "61m", "prompt-heavy",
          steps=6, faster=1.7),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from training import opponents, report, sides
-from training.duel import Duel, Run, middle, plain, tiny, verdict
+from training.duel import COMMON, Duel, Run, middle, plain, tiny, verdict
 
 RESULTS = sides.BENCH / "results"
 KEPT = ("cpu_seconds", "wall_seconds", "peak_gib", "imports_gib", "peak_gpu_gib",
@@ -19,16 +20,22 @@ def fight(duel: Duel, repeats: int, threads: int) -> tuple[list[Run], list[Run]]
     rows = sides.rows_of(duel)
     ours: list[Run] = []
     theirs: list[Run] = []
-    for turn in range(1 if duel.alone else repeats):
+    for turn in range(repeats):
         order = [("trl", sides.trl, theirs), ("ours", sides.errata, ours)]
         for name, side, runs in order if turn % 2 == 0 else order[::-1]:
             if duel.alone and name == "trl":
                 continue
-            runs.append(side(duel, rows, threads))
+            runs.append(side(seeded(duel, turn), rows, threads))
             run = runs[-1]
             print(f"  {name:4} {run.get('cpu_seconds', 0):8.2f} CPU-s  {run['peak_gib']:6.2f} GiB  "
                   f"{_shown(run)}", flush=True)  # fmt: skip
     return ours, theirs
+
+
+def seeded(duel: Duel, turn: int) -> Duel:
+    """The same duel; one whose claim is about chance has another seed each time."""
+    seed = COMMON["seed"] + turn
+    return replace(duel, settings={**duel.settings, "seed": seed}) if duel.alone else duel
 
 
 def _shown(run: Run) -> str:
@@ -73,6 +80,7 @@ def arguments(description: str) -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME", action="append", help="this duel (repeatable)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each side; medians count")
     parser.add_argument("--threads", type=int, default=1, help="of each side")
+    parser.add_argument("--keep", action="store_true", help="with --only: keep the other results")
     parser.add_argument("--quick", action="store_true", help="toy sizes, nothing judged or kept")
     return parser.parse_args()
 
@@ -89,10 +97,12 @@ def main(duels: Sequence[Duel], name: str, title: str) -> int:
     chosen = [tiny(duel) for duel in chosen] if told.quick else chosen
     repeats = 1 if told.quick else told.repeats
     stamp = report.machine(told.threads)
-    results: list[report.Result] = []
-    folder: Path = sides.SCRATCH / "results" if told.quick or told.only else RESULTS
+    kept = not told.quick and (told.keep or not told.only)
+    folder: Path = RESULTS if kept else sides.SCRATCH / "results"
+    known = report.read(folder, name, stamp) if told.keep else {}
     for duel in chosen:
-        results.append(result(duel, repeats, told.threads, judged=not told.quick))
+        known[duel.name] = result(duel, repeats, told.threads, judged=not told.quick)
+        results = [known[d.name] for d in duels if d.name in known]
         report.write(folder, name, title, stamp, results)
     print(f"\n{report.table(report.HEAD, [report.row(r) for r in results])}")
     print(f"\n{folder.relative_to(sides.BENCH.parent)}/{name}.md")

@@ -44,7 +44,8 @@ class Duel:
 
 
 COMMON = {"lr": 1e-4, "seed": 17, "seq_len": 512, "beta": 0.1, "precompute": False,
-          "epochs": 2, "max_new_tokens": 32, "kl_coef": 0.1, "lora": False}  # fmt: skip
+          "epochs": 2, "max_new_tokens": 32, "kl_coef": 0.1, "lora": False,
+          "answers_per_prompt": 4}  # fmt: skip
 
 
 def tiny(duel: Duel) -> Duel:

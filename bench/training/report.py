@@ -119,10 +119,19 @@ def page(title: str, stamp: dict[str, str], results: list[Result]) -> str:
     return "\n\n".join([*parts, *(details(r) for r in results)]) + "\n"
 
 
+def read(folder: Path, name: str, stamp: dict[str, str]) -> dict[str, Result]:
+    """Duel → result of an earlier run on the same machine with the same versions; else nothing."""
+    file = folder / f"{name}.json"
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"machine": {}}
+    if {**found["machine"], "date": ""} != {**stamp, "date": ""}:
+        return {}
+    return {result["duel"]["name"]: result for result in found["results"]}
+
+
 def write(
     folder: Path, name: str, title: str, stamp: dict[str, str], results: list[Result]
 ) -> None:
-    """`NAME.json` and `NAME.md`. Results of duels not run this time are kept out."""
+    """`NAME.json` and `NAME.md`."""
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"machine": stamp, "results": results}, indent=1, ensure_ascii=False)
     (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")

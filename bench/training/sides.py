@@ -127,7 +127,8 @@ def knobs(duel: Duel, folder: Path, rows: Path) -> dict[str, Any]:
     if duel.stage == "dpo":
         told |= {"beta": s["beta"], "loss": "sigmoid", "label_smoothing": 0, "sft_weight": 0}
     if duel.stage == "ppo":
-        told |= {key: s[key] for key in ("epochs", "max_new_tokens", "kl_coef")}
+        shared = ("epochs", "max_new_tokens", "kl_coef", "answers_per_prompt")
+        told |= {key: s[key] for key in shared}
         # Random weights say anything: no answer of theirs is a collapse.
         told |= {"rollout_batch": duel.batch, "kl_ceiling": 1e3, "entropy_floor": 0}
         told |= {"repetition_ceiling": 1}

@@ -80,7 +80,9 @@ def main(s: dict[str, Any]) -> None:
     set_seed(s["seed"])
     tokenizer = AutoTokenizer.from_pretrained(s["model"], padding_side="left")
     rows = [json.loads(line) for line in Path(s["dataset"]).read_text().splitlines()]
-    data = Dataset.from_dict({"input_ids": [tokenizer(r["prompt"])["input_ids"] for r in rows]})
+    each = s["answers_per_prompt"]  # TRL answers a prompt as often as it is in the data
+    prompts = [tokenizer(r["prompt"])["input_ids"] for r in rows[: len(rows) // each]]
+    data = Dataset.from_dict({"input_ids": [ids for ids in prompts for _ in range(each)]})
 
     def causal() -> Any:
         return AutoModelForCausalLM.from_pretrained(s["model"], dtype=s["dtype"])

@@ -156,6 +156,20 @@ def test_a_fused_lora_layer_is_pefts(tiny_models: Callable[[str], str], kind: st
             assert torch.equal(plain.sequence_logps(data), quick.sequence_logps(data))
 
 
+def test_what_a_fused_layer_gives_may_be_written_to(tiny_models: Callable[[str], str]):
+    """As Gemma 3n does; autograd forbids it of a view that a function of ours makes."""
+    scorer, _ = scorer_of(tiny_models("llama"), attention.SEGMENTS)
+    fused.fuse(scorer.model)
+    layer = scorer.model.get_submodule("base_model.model.model.layers.0.mlp.gate_proj")
+    x = torch.randn(2, 3, 32, requires_grad=True)
+    out = layer(x)
+    out *= 2
+    out.sum().backward()
+    (mine,) = torch.autograd.grad((2 * type(layer).forward(layer, x)).sum(), x)
+    assert torch.allclose(x.grad, mine, atol=1e-4)
+    assert layer(x[:, :0]).shape == (2, 0, 64)  # an expert that no token goes to
+
+
 @pytest.mark.parametrize("most_rows", [1, 2, 100])
 @pytest.mark.parametrize("most_tokens", [0, 1, 20, 10_000])
 def test_cutting_keeps_every_example_once_and_the_longest_first(most_rows: int, most_tokens: int):

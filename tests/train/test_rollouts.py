@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from errata.evaluate.generate import Decoding, end_token_ids
 from errata.train.logprobs import ready
 from errata.train.model import add_lora, load, save_adapter, with_adapter
-from errata.train.packing import IGNORE
+from errata.train.packing import IGNORE, Limits
 from errata.train.rollouts import (
     Experience,
     Policy,
+    ValueHead,
     advantages,
     local_sampler,
     observe,
@@ -120,7 +121,7 @@ def seen_by(
     """One rollout, in parts of at most 40 tokens."""
     ends = end_token_ids(policy.model, tokenizer)
     sampler = local_sampler(policy.model, tokenizer, 64)
-    return observe(policy, prompts, decoding, sampler, ends, 40)
+    return observe(policy, prompts, decoding, sampler, ends, Limits(8, 40))
 
 
 @pytest.mark.parametrize("with_adapter_", [False, True])
@@ -200,3 +201,42 @@ def test_the_score_lies_on_the_last_token_and_no_end_costs(tiny_models: Callable
     assert torch.allclose(rewards.sum(-1), expected, atol=1e-4)
     assert torch.allclose(rewards[:, 0], -0.1 * seen.mask[:, 0], atol=1e-4)
     assert seen.kl == pytest.approx(0.5 * length.float().mean().item(), abs=1e-4)
+
+
+def test_answers_that_share_a_prompt_are_drawn_and_scored_as_if_each_had_its_own(
+    tiny_models: Callable[[str], str],
+):
+    """One pass over the prompt for all of its answers changes no answer and no number."""
+    policy, tokenizer = going_on(tiny_models("llama"), None)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            if parameter.requires_grad:  # adapters that do something
+                parameter.add_(0.05)
+    ends = end_token_ids(policy.model, tokenizer)
+    sampler = local_sampler(policy.model, tokenizer, 64)
+    decoding = Decoding(12, 1.0, 3)
+    repeated = [prompt for prompt in PROMPTS for _ in range(3)]
+
+    shared = observe(policy, PROMPTS, decoding, sampler, ends, Limits(2, 200), 3)
+    alone = observe(policy, repeated, decoding, sampler, ends, Limits(4, 90))
+
+    assert shared.answers == alone.answers
+    assert len({tuple(ids) for ids in shared.answers}) > len(PROMPTS)
+    assert [len(tree.branches) for tree in shared.trees] == [3] * len(PROMPTS)
+    for name in ("mask", "logps", "reference", "values", "reward"):
+        ours, theirs = getattr(shared, name), getattr(alone, name)
+        assert torch.allclose(ours.float(), theirs.float(), atol=1e-4), name
+    assert shared.entropy == pytest.approx(alone.entropy, abs=1e-4)
+    assert shared.rows([1]) == [3, 4, 5]
+
+
+def test_values_are_in_units_of_the_rewards_whatever_the_width():
+    """mean + deviation · (w · h) / H; two rewards 1 and 5 have mean 3 and deviation √8."""
+    head = ValueHead(4)
+    head.scale(torch.tensor([1.0, 5.0]))
+    with torch.no_grad():
+        head.weight.fill_(1.0)
+
+    assert head(torch.full((1, 4), 2.0)).item() == pytest.approx(3 + math.sqrt(8) * 2)
+    head.scale(torch.tensor([2.0, 2.0]))  # rewards that are all the same have no deviation
+    assert head(torch.full((1, 4), 2.0)).item() == pytest.approx(2 + 2)

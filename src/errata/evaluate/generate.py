@@ -28,11 +28,17 @@ class Decoding:
 def next_tokens(
     logits: torch.Tensor, decoding: Decoding, rng: torch.Generator | None
 ) -> torch.Tensor:
-    """(B, V) logits → (B,) ids."""
+    """(B, V) logits → (B,) ids.
+
+    Drawn by where one uniform number falls in the cumulated probabilities: `torch.multinomial`
+    draws V numbers a row, a tenth of a rollout's time on a CPU at V = 32 k."""
     if decoding.temperature <= 0:
         return logits.argmax(-1)
     scaled = torch.softmax(logits.float() / decoding.temperature, -1)
-    return torch.multinomial(scaled, 1, generator=rng)[:, 0]
+    edges = scaled.cumsum(-1, dtype=torch.float64)
+    drawn = torch.rand(len(edges), 1, dtype=edges.dtype, device=edges.device, generator=rng)
+    found = torch.searchsorted(edges, drawn * edges[:, -1:], right=True)[:, 0]
+    return found.clamp(max=logits.shape[-1] - 1)
 
 
 @torch.inference_mode()
@@ -43,8 +49,10 @@ def generate_batch(
     end_ids: set[int],
     pad_id: int,
     rng: torch.Generator | None = None,
+    each: int = 1,
 ) -> list[list[int]]:
-    """Continue each row of token ids; the result holds the new ids, the end token with them."""
+    """Continue each row of token ids, `each` times from one pass over it; the result, row by row,
+    holds the new ids, the end token with them."""
     from transformers import DynamicCache
 
     device = next(model.parameters()).device
@@ -57,7 +65,7 @@ def generate_batch(
     cache = DynamicCache(config=model.config)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), device=device)
-    alive = torch.ones(len(rows), dtype=torch.bool, device=device)
+    alive = torch.ones(len(rows) * each, dtype=torch.bool, device=device)
     steps: list[torch.Tensor] = []
     for _ in range(decoding.max_new_tokens):
         out = model(
@@ -68,14 +76,20 @@ def generate_batch(
             use_cache=True,
             logits_to_keep=1,
         )
-        chosen = next_tokens(out.logits[:, -1], decoding, rng)
+        logits = out.logits[:, -1]
+        if not steps and each > 1:
+            cache.batch_repeat_interleave(each)
+            logits, mask, positions = (
+                x.repeat_interleave(each, 0) for x in (logits, mask, positions)
+            )
+        chosen = next_tokens(logits, decoding, rng)
         chosen = torch.where(alive, chosen, torch.full_like(chosen, pad_id))
         steps.append(chosen)
         alive &= ~torch.isin(chosen, ends)
         if not bool(alive.any()):
             break
         ids = chosen[:, None]
-        mask = torch.cat([mask, mask.new_ones(len(rows), 1)], -1)
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
         positions = positions[:, -1:] + 1
     return [_until_end(row, end_ids) for row in torch.stack(steps, 1).tolist()]
 

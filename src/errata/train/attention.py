@@ -21,6 +21,13 @@ from torch.nn.functional import scaled_dot_product_attention
 Spans = tuple[tuple[int, ...], ...]
 SEGMENTS = "errata_segments"
 
+# Arguments that models give their attention and that change no score here: flags, positions that
+# are turned already, and a window, which `logprobs.inexact` knows by the configuration.
+HARMLESS = {
+    "cache_position", "deterministic", "is_causal", "output_attentions", "output_hidden_states",
+    "position_ids", "return_dict", "sliding_window", "use_cache",
+}  # fmt: skip
+
 
 def tree_mask(spans: Spans) -> Tensor:
     """(T, T) boolean: row t is true where token t may look."""
@@ -107,7 +114,11 @@ def _forward(
     spans: Spans | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
-    """transformers' attention signature; without `spans` it is SDPA as ever (generation)."""
+    """transformers' attention signature; without `spans` it is SDPA as ever (generation).
+
+    ValueError for an argument that may change scores, such as GPT-OSS's sinks (`s_aux`) or a soft
+    cap: the sum here has neither.
+    """
     if spans is None:
         from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -115,6 +126,8 @@ def _forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )
         return found
+    if changed := sorted(k for k, v in kwargs.items() if v is not None and k not in HARMLESS):
+        raise ValueError(f"attention takes {', '.join(changed)}, which flat rows have no place for")
     groups = query.shape[1] // key.shape[1]
     key, value = _repeated(key, groups), _repeated(value, groups)
     out = segment_attention(query, key, value, spans, scaling, dropout)

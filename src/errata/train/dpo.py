@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from transformers import Trainer
 
 from errata import candidates, jsonl, report
@@ -22,12 +23,12 @@ from errata.records import Candidate, PreferencePair
 from errata.train.logprobs import Scored, Scorer, by_sequence, ready
 from errata.train.losses import LOSSES, margin
 from errata.train.model import load, weights_dtype, with_adapter
-from errata.train.packing import IGNORE, Batch, Tree
-from errata.train.prepare import build, pair_trees, show_first, tokens_at_once
+from errata.train.packing import IGNORE, Batch, Limits, Tree, cut, in_parts
+from errata.train.prepare import build, note_halved, pair_trees, show_first, tokens_at_once
 from errata.train.reference import Pair, cached, compute, key
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
-from errata.train.step import Example, StepTrainer, Sums
+from errata.train.step import Example, StepTrainer, Sums, autocast
 from errata.train.tokens import as_messages
 from errata.train.versus import Versus, after_training
 from errata.workspace import Workspace
@@ -71,14 +72,17 @@ class DpoTrainer(StepTrainer):
         reference = torch.tensor([e.reference for e in examples], device=policy.device)
         chosen, rejected = policy[::2], policy[1::2]
         h = margin(chosen, rejected, reference[:, 0], reference[:, 1], knobs.beta)
-        loss = LOSSES[knobs.loss](h, knobs.beta, knobs.label_smoothing).sum()
+        preference = LOSSES[knobs.loss](h, knobs.beta, knobs.label_smoothing)
+        loss, parts = preference.sum(), dict[str, Tensor]()
         if knobs.sft_weight:
             learnt = chosen.new_tensor([_chosen_tokens(e) for e in examples])
             loss = loss - knobs.sft_weight * (chosen / learnt).sum()
+            parts["preference_loss"] = preference.detach()  # ln 2 at the start, as `loss` is not
         shift = (policy.detach() - reference.flatten()).view(-1, 2)
         return Sums(
             loss,
             {
+                **parts,
                 "margin": h.detach(),
                 "preference_score": (h.detach() > 0).float(),
                 "chosen_reward": knobs.beta * shift[:, 0],
@@ -93,13 +97,20 @@ def _chosen_tokens(example: Example) -> int:
 
 def check_start(trainer: DpoTrainer, examples: list[Example]) -> None:
     """The untouched policy is the reference: every margin is 0, and the sigmoid loss ln 2."""
-    trainer.scorer.model.eval()
-    with torch.no_grad():
-        part = trainer.parts(examples[: trainer.config.micro_batch])[0]
-        scored, batch = trainer.scorer([e.tree for e in part])
-        margins = trainer.sums(scored, batch, part, len(part)).measured["margin"]
-    worst = float(margins.abs().max())
-    near = 1e-2 if trainer.scorer.model.dtype == torch.float32 else 1.0
+    config, scorer = trainer.knobs, trainer.scorer
+    scorer.model.eval()
+    limits = (trainer.limits.rows, trainer.limits.tokens)
+    longest = cut(examples[: config.micro_batch], lambda e: e.tree.tokens, *limits)[0]
+
+    def margins(part: list[Example]) -> Tensor:
+        scored, batch = scorer([e.tree for e in part])
+        return trainer.sums(scored, batch, part, len(part)).measured["margin"]
+
+    with torch.no_grad(), autocast(config, scorer.device):
+        found = in_parts(longest, lambda e: e.tree.tokens, trainer.eval_limits, margins)
+    worst = float(torch.cat(found).abs().max())
+    exact = scorer.model.dtype == torch.float32 and not config.mixed
+    near = 1e-2 if exact else 1.0
     if not worst <= near * trainer.knobs.beta:
         raise ErrataError(
             f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); "
@@ -114,17 +125,22 @@ def reference_of(job: Job, config: Config, scorer: Scorer, trees: list[Tree]) ->
         start = candidates.resolve(job.ws, config.reference)
     settings = {
         "dtype": str(scorer.model.dtype), "method": config.method, "seq_len": config.seq_len,
-        "way": scorer.way,
+        "way": scorer.way, "autocast": config.mixed,
     }  # fmt: skip
 
     def now() -> list[Pair]:
         nonlocal model
         if config.reference != "start":
             model = _other(job, config, start)
-        rows, tokens = 2 * config.micro_batch, 2 * tokens_at_once(config, model.device)
+        limits = Limits(2 * config.micro_batch, 2 * tokens_at_once(config, model.device))
         bare = config.reference == "start" and config.method != "full" and not job.start.adapter
-        with model.model.disable_adapter() if bare else nullcontext():
-            return compute(model, trees, rows, tokens)
+        with (
+            autocast(config, model.device),
+            model.model.disable_adapter() if bare else nullcontext(),
+        ):
+            found = compute(model, trees, limits.rows, limits.tokens, limits)
+        note_halved(job, limits.halved, say("reference", "参考模型"))
+        return found
 
     found, kept = cached(job.ws, key(start, settings, trees), now)
     if kept:
@@ -192,4 +208,6 @@ def main(ws: Workspace, config: Config) -> Outcome:
         show_samples(job, trainer)
         return after_training(job, trainer.model, job.tokenizer)
 
-    return train(ws, "dpo", config, prepare, after)
+    held_to = config.reference  # another version of it is another run; the start is one anyway
+    also = [] if held_to == "start" else [candidates.resolve(ws, held_to).digest]
+    return train(ws, "dpo", config, prepare, after, also)

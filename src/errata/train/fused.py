@@ -20,24 +20,25 @@ class _LoraLinear(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
     ) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1])
-        a, b = a.to(flat.dtype), b.to(flat.dtype)
-        low = flat @ a.T
-        out = nn.functional.linear(flat, weight, bias)
+        """(N, in) → (N, out). Two dimensions only: a view made in here may not be written to later,
+        and Gemma 3n does."""
+        a, b = a.to(x.dtype), b.to(x.dtype)
+        low = x @ a.T
+        out = nn.functional.linear(x, weight, bias)
         out.addmm_(low, b.T, alpha=scale)
-        ctx.save_for_backward(flat, low, weight, a, b)
-        ctx.scale, ctx.shape = scale, x.shape
-        return out.view(*x.shape[:-1], -1)
+        ctx.save_for_backward(x, low, weight, a, b)
+        ctx.scale = scale
+        return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
-        flat, low, weight, a, b = ctx.saved_tensors
-        grad = grads[0].reshape(-1, grads[0].shape[-1])
+        x, low, weight, a, b = ctx.saved_tensors
+        (grad,) = grads
         pull = (grad @ b).mul_(ctx.scale)
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(pull, a).view(ctx.shape)
-        grad_a = pull.T @ flat if ctx.needs_input_grad[3] else None
+            grad_x = (grad @ weight).addmm_(pull, a)
+        grad_a = pull.T @ x if ctx.needs_input_grad[3] else None
         grad_b = (grad.T @ low).mul_(ctx.scale) if ctx.needs_input_grad[4] else None
         return grad_x, None, None, grad_a, grad_b, None
 
@@ -57,10 +58,11 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         own: Tensor = type(self).forward(self, x, *args, **kwargs)
         return own
     base, down, up = self.base_layer, self.lora_A[name], self.lora_B[name]
+    flat = x.reshape(-1, x.shape[-1])
     out: Tensor = _LoraLinear.apply(  # type: ignore[no-untyped-call]
-        x, base.weight, base.bias, down.weight, up.weight, self.scaling[name]
+        flat, base.weight, base.bias, down.weight, up.weight, self.scaling[name]
     )
-    return out
+    return out.view(*x.shape[:-1], out.shape[-1])
 
 
 def fuse(model: Any) -> int:

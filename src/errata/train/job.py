@@ -19,6 +19,7 @@ from errata.candidates import Base
 from errata.errors import BadInput, ErrataError
 from errata.records import Candidate
 from errata.store import runs
+from errata.train.processes import anywhere
 from errata.train.settings import Panel, Training
 from errata.workspace import Workspace
 
@@ -41,11 +42,15 @@ class Start:
 
 
 class Watch(TrainerCallback):
-    """Stops on SIGTERM or SIGINT and at the end of the budget, after saving a checkpoint."""
+    """Stops on SIGTERM or SIGINT and at the end of the budget, after saving a checkpoint.
+
+    `signalled` and `over_deadline` are this process's; `interrupted` and `over`, by which a
+    `Trainer` stops, are what all processes agreed on at the end of the last step.
+    """
 
     def __init__(self, budget_hours: float | None) -> None:
         self.deadline = None if budget_hours is None else time.monotonic() + budget_hours * 3600
-        self.signalled = False
+        self.signalled = self.interrupted = self.over = False
         self.curve: list[dict[str, float]] = []
         self._old: dict[int, Any] = {}
 
@@ -61,7 +66,8 @@ class Watch(TrainerCallback):
         return self.deadline is not None and time.monotonic() > self.deadline
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> Any:
-        if self.signalled or self.over_deadline():
+        self.interrupted, self.over = anywhere(self.signalled, self.over_deadline())
+        if self.interrupted or self.over:
             control.should_save = control.should_training_stop = True
         return control
 
@@ -119,7 +125,10 @@ def whole_checkpoints(folder: Path) -> list[Path]:
 
 
 def cut_off_run(ws: Workspace, stage: str, config: Panel, inputs: str) -> Path | None:
-    """The newest checkpoint of an unfinished run of this config and data, or of a named run."""
+    """The newest checkpoint of an unfinished run of this config and data, or of a named run.
+
+    `inputs` is the digest of all that the run reads. BadInput when the named run has no
+    checkpoint, or began with another config or other inputs."""
     if config.resume == "never":
         return None
     named = None if config.resume == "auto" else runs.get_run(ws, config.resume)["id"]
@@ -159,7 +168,7 @@ def arguments(config: Training, folder: Path, validate: bool, **extra: Any) -> T
         lr_scheduler_type=config.lr_scheduler,
         warmup_steps=config.warmup if config.warmup < 1 else int(config.warmup),
         weight_decay=config.weight_decay,
-        bf16=config.bf16 and config.method == "full",  # else the weights are bfloat16
+        bf16=config.mixed,
         use_cpu=cpu,
         seed=config.seed,
         data_seed=config.seed,
@@ -185,7 +194,7 @@ def fit(trainer: Trainer, watch: Watch, checkpoint: Path | None) -> None:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         watch.restore()
-    if watch.signalled and trainer.state.global_step < trainer.state.max_steps:
+    if watch.interrupted and trainer.state.global_step < trainer.state.max_steps:
         step = trainer.state.global_step
         raise Interrupted(
             f"training stopped at step {step}; run the same command again to go on from there"

@@ -44,6 +44,7 @@ Curve = list[tuple[int, float]]
 # Which curves share a panel; every other has its own.
 TOGETHER = {
     "eval_loss": "loss",
+    "preference_loss": "loss",
     "retention_loss": "loss",
     "accuracy": "dev cases",
     "attack_hit_rate": "dev cases",
@@ -140,3 +141,32 @@ def _add_to_log(job: Job, steps: int, metrics: dict[str, float | None], verdict:
     ]
     line = "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n"
     jsonl.write_text(path, LOG_HEAD + LOG_COLUMNS + line + lines)
+
+
+def _first_row(job: Job) -> list[str]:
+    """The end of the first row's prompt and its answer, between ⟦ ⟧ what is learnt."""
+    shown = " ".join(str(job.extra.get("first_row", "")).split())
+    if not shown:
+        return []
+    start = max(0, shown.find("⟦") - 80)
+    return [say("  learnt in ⟦ ⟧: ", "  ⟦ ⟧ 内为学习目标：") + shown[start : start + 240]]
+
+
+def summary(job: Job, steps: int, metrics: dict[str, float | None], used: dict[str, float]) -> str:
+    """What the command prints: the run, its notes, its metrics, and what to run next."""
+    table = [[name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()]
+    next_step = {
+        "sft": "errata dpo model=" + job.run.id,
+        "rm": "errata ppo reward_model=" + job.run.id,
+    }.get(job.stage, f"errata evaluate model={job.run.id}")
+    return "\n".join(
+        [
+            f"{job.stage} {job.run.id}: {steps} steps, {used['wall_seconds']:.0f} s, "
+            f"{used['peak_rss_gib']:.2f} GiB",
+            *(f"  note: {note}" for note in job.notes),
+            *_first_row(job),
+            report.markdown_table([say("metric", "指标"), say("value", "数值")], table),
+            f"reports/posttrain/{job.run.id}.md",
+            say("next: ", "下一步：") + f"`{next_step}`",
+        ]
+    )

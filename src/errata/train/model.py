@@ -123,26 +123,64 @@ def adapt(model: Any, config: Panel, start: Path | None = None, kind: str = "cau
             model = with_adapter(model, start, False).merge_and_unload(safe_merge=True)
         model.requires_grad_(True)
         return model
-    if start is not None and kind == "causal":
-        return with_adapter(model, start, True)
-    fresh = add_lora(model, config.lora_r, config.lora_alpha, config.lora_dropout, kind)
-    if start is not None:
-        _copy_adapter(fresh, start)
-    return fresh
+    if start is None:
+        return add_lora(model, config.lora_r, config.lora_alpha, config.lora_dropout, kind)
+    return with_adapter(model, start, True) if kind == "causal" else _with_score(model, start)
+
+
+def kept_knobs(model: Any, config: Panel) -> dict[str, Any]:
+    """The panel's LoRA knobs that the adapter has otherwise, as the adapter that a run goes on
+    with has them: an adapter keeps its rank, alpha and dropout."""
+    if not hasattr(model, "peft_config"):
+        return {}
+    of = model.peft_config["default"]
+    found = {"lora_r": of.r, "lora_alpha": float(of.lora_alpha), "lora_dropout": of.lora_dropout}
+    return {name: value for name, value in found.items() if getattr(config, name) != value}
+
+
+def without_dropout(model: Any) -> None:
+    """Switch off what the base itself drops in training (GPT-2: a tenth, thrice a layer).
+
+    A policy that drops is not its own reference: DPO's margins, a reward's gap and PPO's ratios
+    would be of two different models. LoRA's dropout comes later, and is the panel's.
+    """
+    configs = {id(part.config): part.config for part in model.modules() if hasattr(part, "config")}
+    for part in [*model.modules(), *configs.values()]:
+        if isinstance(part, torch.nn.modules.dropout._DropoutNd):
+            part.p = 0.0
+        for name, value in list(vars(part).items()):
+            if "drop" in name and isinstance(value, float):  # some are read off the configuration
+                setattr(part, name, 0.0)
 
 
 def add_lora(model: Any, rank: int, alpha: float, dropout: float, kind: str = "causal") -> Any:
-    """A new trainable adapter on all linear layers but the head."""
-    from peft import LoraConfig, TaskType, get_peft_model
+    """A new trainable adapter on all linear layers but the head; BadInput where peft has none."""
+    from peft import LoraConfig, TaskType
 
+    # Phimoe's and Llama 4's routers are linear layers that give a tuple, which no adapter adds to.
+    tuples = any(
+        name.endswith(".router") and isinstance(part, torch.nn.Linear)
+        and type(part) is not torch.nn.Linear for name, part in model.named_modules()
+    )  # fmt: skip
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # peft divides it by r
         lora_dropout=dropout,
         target_modules="all-linear",
+        exclude_modules=["router"] if tuples else None,
         task_type=TaskType.CAUSAL_LM if kind == "causal" else TaskType.SEQ_CLS,
     )
-    return get_peft_model(model, config)
+    return _wrapped(model, config)
+
+
+def _wrapped(model: Any, config: Any) -> Any:
+    from peft import get_peft_model
+
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:  # Mamba's kernels go around its linear layers
+        reason = str(error).splitlines()[0].partition(". ")[0]
+        raise BadInput(f"method=lora: no adapter fits here ({reason}); use method=full") from None
 
 
 def with_adapter(model: Any, folder: Path, trainable: bool) -> Any:
@@ -159,21 +197,30 @@ def with_adapter(model: Any, folder: Path, trainable: bool) -> Any:
         ) from None
 
 
-def _copy_adapter(model: Any, folder: Path) -> None:
-    """Start a reward model's adapter from a causal LM's: same layers, same names."""
-    from peft import set_peft_model_state_dict
+def _with_score(model: Any, folder: Path) -> Any:
+    """A reward model that goes on with a causal LM's adapter: of its shape, with its numbers, and
+    a new score. BadInput when the adapter does not fit this base."""
+    from peft import LoraConfig, TaskType
     from safetensors.torch import load_file
 
+    config: Any = LoraConfig.from_pretrained(str(folder))
+    config.task_type, config.inference_mode = TaskType.SEQ_CLS, False
+    fresh = _wrapped(model, config)
+    mine = dict(fresh.named_parameters())
     saved = load_file(folder / "adapter_model.safetensors")
-    mine = dict(model.named_parameters())
-    fits = {
-        name: value
-        for name, value in saved.items()
-        if (at := mine.get(name.replace(".weight", ".default.weight"))) is not None
-        and at.shape == value.shape
-    }
-    if len(fits) == len(saved):
-        set_peft_model_state_dict(model, fits)
+    # peft leaves the adapter's name out of what it saves.
+    found = {name: mine.get(name.replace(".weight", ".default.weight")) for name in saved}
+    odd = [n for n, at in found.items() if at is None or at.shape != saved[n].shape]
+    if odd:
+        raise BadInput(
+            f"adapter {folder.parent.name}: {len(odd)} of its matrices do not fit this base, such "
+            f"as {odd[0]}; give the base that it was trained on"
+        )
+    with torch.no_grad():
+        for name, at in found.items():
+            assert at is not None
+            at.copy_(saved[name])
+    return fresh
 
 
 def save_adapter(model: Any, folder: Path) -> None:

@@ -11,14 +11,22 @@ Prefix sharing: Krishna et al. 2024 (arXiv 2410.20305).
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from accelerate.utils.memory import clear_device_cache
+from accelerate.utils.memory import should_reduce_batch_size as _ran_out
 from torch import Tensor
+
+from errata.errors import ErrataError
+from errata.train.processes import sharded
 
 IGNORE = -100
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Encoded(NamedTuple):
@@ -164,3 +172,61 @@ def cut(
         parts[-1].append(item)
         room -= size
     return parts
+
+
+@dataclass
+class Limits:
+    """What is computed at once at most: items, and tokens (0: no limit). `in_parts` halves it."""
+
+    rows: int
+    tokens: int = 0
+    halved: int = 0
+
+    def halve(self, rows: int, tokens: int) -> None:
+        """Half of a part of `rows` items and `tokens` tokens, by whichever limit made it."""
+        if rows == self.rows or not self.tokens:
+            self.rows = rows // 2
+        else:
+            self.tokens = max(1, tokens // 2)
+        self.halved += 1
+
+
+def in_parts(
+    items: Iterable[T],
+    tokens: Callable[[T], int],
+    limits: Limits,
+    work: Callable[[list[T]], R],
+    undo: Callable[[], None] | None = None,
+) -> list[R]:
+    """`work(part)` of every part that `cut` makes of the items, in order, longest first.
+
+    A part that runs out of memory is cut again with half the limits, which stay halved; the parts
+    before it keep what they found. With `undo` (of gradients, which are added up and may be half
+    added) it is called instead, and all parts are done again. ErrataError when one item alone is
+    too much, or when the model is in shards: a forward is then everyone's, and cannot be repeated.
+    """
+    items = list(items)
+    waiting, found = cut(items, tokens, limits.rows, limits.tokens), list[R]()
+    while waiting:
+        part = waiting.pop(0)
+        try:
+            found.append(work(part))
+            continue
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and not _ran_out(error):
+                raise
+        # Outside of `except`: the error's frames hold the tensors that are to be freed.
+        if len(part) == 1 or sharded():
+            raise ErrataError(
+                f"out of memory with {len(part)} row(s) at once; lower "
+                f"{'micro_tokens' if len(part) > 1 else 'seq_len, or use method=qlora'}"
+            )
+        limits.halve(len(part), sum(map(tokens, part)))
+        left = [*part, *(item for later in waiting for item in later)]
+        if undo is not None:
+            undo()
+            found, left = [], items
+        gc.collect()
+        clear_device_cache()
+        waiting = cut(left, tokens, limits.rows, limits.tokens)
+    return found

@@ -9,7 +9,6 @@ where it was.
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from pathlib import Path
 from random import Random
@@ -17,9 +16,8 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from pydantic import Field
 
-from errata import jsonl
+from errata import candidates, jsonl
 from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids
 from errata.language import say
@@ -31,9 +29,10 @@ from errata.train.footprint import Meter
 from errata.train.job import Interrupted
 from errata.train.kl import AdaptiveKL
 from errata.train.losses import clipped_policy, clipped_value
-from errata.train.packing import cut
+from errata.train.packing import Limits, in_parts
+from errata.train.ppo_config import Config, decay
 from errata.train.ppo_report import finished, give_back
-from errata.train.prepare import build, tokens_at_once
+from errata.train.prepare import build, note_halved, tokens_at_once
 from errata.train.processes import world
 from errata.train.reward import find_reward
 from errata.train.rollouts import (
@@ -46,76 +45,32 @@ from errata.train.rollouts import (
     repetition,
     token_rewards,
 )
-from errata.train.settings import ALIASES, Panel
+from errata.train.settings import ALIASES
 from errata.train.stage import Job
 from errata.train.tokens import as_messages, render, shorten
-from errata.train.versus import Versus
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
 DEFAULT_CONFIG = "align/ppo.yaml"
+LEAST_PROMPT = 16  # tokens; with fewer, what is answered is not the question
 HELD_BACK = 128  # held-out prompts whose reward is measured before and after
-
-
-class Config(Panel, Versus):
-    """The panel, and what is PPO's own. `epochs` counts passes over one rollout batch."""
-
-    dataset: str = Field("data/prefs.jsonl", description="pairs whose prompts are answered")
-    reward_model: str = Field("last", description="run id of `errata rm`; last: the newest")
-    max_steps: int = Field(
-        30, ge=1, description="rollouts; each is sampled, scored and learnt from"
-    )
-    epochs: float = Field(2, ge=1, description="passes over a rollout; more drifts faster")
-    micro_batch: int = Field(16, ge=1, description="episodes a gradient step (times grad_accum)")
-    lr: float = Field(3e-4, gt=0, description="a fifth of SFT's or less")
-    rollout_batch: int = Field(64, ge=2, description="episodes a rollout; more is steadier")
-    max_new_tokens: int = Field(48, ge=1, description="longest answer sampled")
-    temperature: float = Field(1.0, gt=0, description="of sampling; 1 keeps PPO's ratios honest")
-    kl_coef: float = Field(0.1, ge=0, description="first KL coefficient")
-    target_kl: float = Field(3.0, gt=0, description="nats an answer may move from the reference")
-    kl_horizon: float = Field(100, gt=0, description="episodes over which the coefficient adapts")
-    kl_ceiling: float = Field(
-        12.0, gt=0, description="above it: stop, and restore the best adapter"
-    )
-    entropy_floor: float = Field(
-        0.01, ge=0, description="nats a token; below it the policy says one thing: stop"
-    )
-    repetition_ceiling: float = Field(
-        0.5, gt=0, le=1, description="share of repeated 3-grams in an answer; above it: stop"
-    )
-    clip: float = Field(0.2, gt=0, description="how far a step may move a token's probability")
-    gamma: float = Field(1.0, gt=0, le=1, description="discount over tokens")
-    lam: float = Field(0.95, ge=0, le=1, description="GAE: bias against variance")
-    value_lr: float = Field(1e-3, gt=0, description="of the value head, which starts from nothing")
-    missing_end: float = Field(2.0, ge=0, description="reward lost by an answer that does not end")
-    save_every: int = Field(10, ge=1, description="rollouts between checkpoints")
-
-
-def decay(config: Config, index: int) -> float:
-    """Share of the learning rate at rollout `index`: never 0, neither first nor last."""
-    share = config.warmup if config.warmup >= 1 else config.warmup * config.max_steps
-    if index + 1 < share:
-        return (index + 1) / share
-    left = (config.max_steps - index) / max(1.0, config.max_steps - max(share, 1) + 1)
-    if config.lr_scheduler == "constant":
-        return 1.0
-    return (
-        min(1.0, left)
-        if config.lr_scheduler == "linear"
-        else math.sin(min(1, left) * math.pi / 2) ** 2
-    )
 
 
 class Loop:
     """The state of a PPO run; everything that a resume needs goes into a checkpoint."""
 
-    def __init__(self, job: Job, config: Config) -> None:
+    def __init__(self, job: Job, config: Config, reward: tuple[str, Path, Any]) -> None:
         if world() > 1:
             raise BadInput("ppo runs in one process; start it with `errata ppo`")
         if config.method == "full":
             raise BadInput("ppo: method=full would need a second model; use lora or qlora")
         self.job, self.config = job, config
-        self.reward_run, folder, base = find_reward(job.ws, config.reward_model)
+        if config.rollout_batch % config.answers_per_prompt:
+            raise BadInput(
+                f"rollout_batch {config.rollout_batch} is not a multiple of answers_per_prompt "
+                f"{config.answers_per_prompt}; change one of them"
+            )
+        self.reward_run, folder, base = reward
         if base.base_digest != job.start.candidate.base_digest:
             raise BadInput(
                 f"reward_model {self.reward_run}: trained on {base.base}, not on this run's base; "
@@ -136,7 +91,9 @@ class Loop:
         self.controller = AdaptiveKL(config.kl_coef, config.target_kl, config.kl_horizon)
         self.sampler = local_sampler(model, self.tokenizer, 4 * config.micro_batch)
         self.ends = end_token_ids(model, self.tokenizer)
-        self.tokens = tokens_at_once(config, scorer.device)
+        tokens = tokens_at_once(config, scorer.device)
+        trees = max(1, config.micro_batch // config.answers_per_prompt)
+        self.limits, self.scoring = Limits(trees, tokens), Limits(HELD_BACK, 2 * tokens)
         self.prompts = self._prompts(job.dataset)
         self.seen_tokens = 0
         self.meter = Meter()
@@ -150,10 +107,21 @@ class Loop:
         self.job.run.links((row.id, self.job.run.id, "prompted") for row in rows)
         unique = {jsonl.canonical(row.prompt): row.prompt for row in rows}
         room = self.config.seq_len - self.config.max_new_tokens
-        return [
-            shorten(self.tokenizer, render(self.tokenizer, as_messages(p), answer_next=True), room)
-            for p in unique.values()
+        if room < LEAST_PROMPT:
+            raise BadInput(
+                f"seq_len {self.config.seq_len} leaves {max(room, 0)} tokens for a prompt beside "
+                f"max_new_tokens {self.config.max_new_tokens}; raise seq_len"
+            )
+        whole = [
+            render(self.tokenizer, as_messages(prompt), answer_next=True)
+            for prompt in unique.values()
         ]
+        if cut := sum(len(ids) > room for ids in whole):
+            self.job.notes.append(
+                say(f"{cut} prompts are longer than {room} tokens and lost their beginning",
+                    f"{cut} 个提示超过 {room} 个 token，开头被截去")
+            )  # fmt: skip
+        return [shorten(self.tokenizer, ids, room) for ids in whole]
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of what is trained."""
@@ -172,51 +140,59 @@ class Loop:
         config = self.config
         rewards = token_rewards(seen, self.controller.pull(seen.kl), config.missing_end)
         adv, returns = advantages(rewards, seen.values, seen.mask, config.gamma, config.lam)
+        gained = advantages(rewards, seen.values, seen.mask, config.gamma, 1.0)[1][seen.mask]
+        missed = (gained - seen.values[seen.mask]).var() / gained.var().clamp(min=1e-8)
         picked = adv[seen.mask]
         adv = (adv - picked.mean()) / (picked.std() + 1e-8) * seen.mask
         facts: dict[str, list[float]] = {
             name: [] for name in ("policy_loss", "value_loss", "ratio", "skipped")
         }
         self.policy.train()
-        for _ in range(int(config.epochs)):
+        for _ in range(config.epochs):
             order = torch.randperm(len(seen.trees))
-            for part in order.split(config.micro_batch * config.grad_accum):
+            episodes = config.micro_batch * config.grad_accum
+            for part in order.split(max(1, episodes // config.answers_per_prompt)):
                 blown = self._minibatch(seen, part.tolist(), adv, returns, facts)
                 facts["skipped"].append(float(blown))
                 if not blown:
                     self.accelerator.clip_grad_norm_(self.adapter, 1.0)
                     self.optimizer.step()
                 self.optimizer.zero_grad()
-        return {k: statistics.fmean(v) if v else 0.0 for k, v in facts.items()}
+        means = {k: statistics.fmean(v) if v else 0.0 for k, v in facts.items()}
+        return {**means, "value_explains": 1 - float(missed)}
 
     def _minibatch(
         self,
         seen: Experience,
-        rows: list[int],
+        trees: list[int],
         adv: torch.Tensor,
         returns: torch.Tensor,
         facts: dict[str, list[float]],
     ) -> bool:
         """Gradient of a minibatch, its mean over tokens; True when its ratio exploded."""
-        config = self.config
-        total = int(seen.mask[rows].sum())
-        limits = (config.micro_batch, self.tokens)
-        for part in cut(rows, lambda i: seen.trees[i].tokens, *limits):
+        total = int(seen.mask[seen.rows(trees)].sum())
+        reach = self.config.clip * float(self.policy.value.units[1])
+
+        def work(some: list[int]) -> tuple[float, float, float] | None:
+            part = seen.rows(some)
             mask = seen.mask[part]
-            logps, values, _ = self.policy([seen.trees[i] for i in part])
+            logps, values, _ = self.policy([seen.trees[i] for i in some])
             ratio = (logps - seen.logps[part][mask]).exp()
             if not ratio.mean().item() <= 2.0:  # NaN too
-                return True
+                return None
             here, ones = len(ratio) / total, torch.ones_like(ratio)
-            loss = clipped_policy(ratio, adv[part][mask], ones, config.clip)
-            value = clipped_value(
-                values, seen.values[part][mask], returns[part][mask], ones, config.clip
-            )
+            loss = clipped_policy(ratio, adv[part][mask], ones, self.config.clip)
+            value = clipped_value(values, seen.values[part][mask], returns[part][mask], ones, reach)
             self.accelerator.backward((loss + value) * here)
-            facts["policy_loss"].append(loss.item())
-            facts["value_loss"].append(value.item())
-            facts["ratio"].append(ratio.mean().item())
-        return False
+            return loss.item(), value.item(), ratio.mean().item()
+
+        undo = self.optimizer.zero_grad
+        found = in_parts(trees, lambda i: seen.trees[i].tokens, self.limits, work, undo)
+        known = [numbers for numbers in found if numbers is not None]
+        columns = list(zip(*known, strict=True)) or [(), (), ()]
+        for name, values in zip(("policy_loss", "value_loss", "ratio"), columns, strict=True):
+            facts[name].extend(values)
+        return len(known) < len(found)
 
     def held_back(self) -> float | None:
         """Mean reward of greedy answers to prompts that were never trained on."""
@@ -224,7 +200,7 @@ class Loop:
             return None
         prompts = self._prompts(self.job.validation)[:HELD_BACK]
         decoding = Decoding(self.config.max_new_tokens)
-        seen = observe(self.policy, prompts, decoding, self.sampler, self.ends, 2 * self.tokens)
+        seen = observe(self.policy, prompts, decoding, self.sampler, self.ends, self.scoring)
         return float(seen.reward.mean())
 
     def step(self, index: int) -> bool:
@@ -233,9 +209,11 @@ class Loop:
         self.meter.begin()
         torch.manual_seed(config.seed * 100_003 + index)
         rng = Random(f"{config.seed}/{index}")
-        picked = [rng.choice(self.prompts) for _ in range(config.rollout_batch)]
+        each = config.answers_per_prompt
+        picked = [rng.choice(self.prompts) for _ in range(config.rollout_batch // each)]
         decoding = Decoding(config.max_new_tokens, config.temperature, config.seed + index)
-        seen = observe(self.policy, picked, decoding, self.sampler, self.ends, 2 * self.tokens)
+        how = (decoding, self.sampler, self.ends, self.scoring, each)
+        seen = observe(self.policy, picked, *how)
         self.seen_tokens += sum(tree.tokens for tree in seen.trees)
         reward, kl = float(seen.reward.mean()), seen.kl
         point = {
@@ -254,8 +232,7 @@ class Loop:
         if self.collapsed:
             return False
         if index == 0:  # the value starts at what an answer is worth on average
-            with torch.no_grad():
-                self.policy.value.bias.fill_(reward)
+            self.policy.value.scale(seen.reward)
             seen.values = seen.mask * reward
         if self.best["reward"] is None or reward > self.best["reward"]:
             self.best = {"reward": reward, "weights": self.weights(), "step": index}
@@ -267,8 +244,10 @@ class Loop:
         return True
 
     def _keep_samples(self, index: int, prompts: list[list[int]], seen: Experience) -> None:
-        for row in (0, 1):
-            question = self.tokenizer.decode(prompts[row], skip_special_tokens=True)
+        for row in (0, self.config.answers_per_prompt):  # of two prompts, where there are two
+            row = min(row, len(seen.answers) - 1)
+            prompt = prompts[row // self.config.answers_per_prompt]
+            question = self.tokenizer.decode(prompt, skip_special_tokens=True)
             answer = self.tokenizer.decode(seen.answers[row], skip_special_tokens=True)
             self.samples.append([index, question[-160:], answer, round(float(seen.reward[row]), 3)])
 
@@ -280,6 +259,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
             "controller": [self.controller.coefficient, self.controller.reached],
+            "units": self.policy.value.units.cpu(),
             "curve": json.dumps(self.curve),
             "samples": json.dumps(self.samples),
             "tokens": self.seen_tokens,
@@ -293,6 +273,7 @@ class Loop:
         state = torch.load(folder / "state.pt", weights_only=True)  # noqa: TID251 (no code in it)
         self.restore(state["weights"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.policy.value.units.copy_(state["units"])
         self.best = state["best"]
         self.controller.coefficient, self.controller.reached = state["controller"]
         self.curve, self.samples = json.loads(state["curve"]), json.loads(state["samples"])
@@ -332,12 +313,15 @@ def run_loop(loop: Loop) -> int:
 def main(ws: Workspace, config: Config) -> Outcome:
     """`errata ppo`."""
     with Run(ws, "ppo", config) as run:
-        job = Job(ws, "ppo", config, run)
-        loop = Loop(job, config)
+        reward = find_reward(ws, config.reward_model)
+        job = Job(ws, "ppo", config, run, also=(reward[0], candidates.adapter_digest(reward[1])))
+        loop = Loop(job, config, reward)
         run.link(loop.reward_run, run.id, "rewarded")
         before = loop.held_back()
         job.clock.start()
         done = run_loop(loop)
         job.stop_clock()
         after = loop.held_back()
+        note_halved(job, loop.limits.halved, say("training", "训练"))
+        note_halved(job, loop.scoring.halved, say("scoring of rollouts", "采样评分"))
         return finished(loop, done, before, after)

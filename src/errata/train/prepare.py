@@ -9,9 +9,9 @@ from transformers import set_seed
 
 from errata.language import say
 from errata.records import PreferencePair, SftExample
-from errata.train import fused
+from errata.train import fused, lean
 from errata.train.logprobs import Scorer, ready
-from errata.train.model import adapt, load, weights_dtype
+from errata.train.model import adapt, kept_knobs, load, weights_dtype, without_dropout
 from errata.train.packing import Tree
 from errata.train.settings import Panel
 from errata.train.step import Example
@@ -27,8 +27,15 @@ def build(job: Job, config: Panel, kind: str = "causal") -> tuple[Any, Any, Scor
     model, tokenizer = load(
         job.start.base, weights_dtype(config), kind, nf4=config.method == "qlora"
     )
+    without_dropout(model)
     model = adapt(model, config, job.start.adapter, kind)
+    if kept := kept_knobs(model, config):
+        job.config = config.model_copy(update=kept)  # what the report says is what was trained
+        told = ", ".join(f"{name}={value:g}" for name, value in kept.items())
+        job.notes.append(say(f"the adapter that this run goes on with keeps its {told}",
+                             f"本次运行所续的适配器保持 {told}"))  # fmt: skip
     fused.fuse(model)
+    lean.fuse_norms(model)
     if config.checkpointing:
         model.enable_input_require_grads()  # frozen embeddings would cut the graph
         model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -84,3 +91,12 @@ def tokens_at_once(config: Panel, device: torch.device) -> int:
     from errata.train.step import TOKENS_AT_ONCE
 
     return config.micro_tokens or TOKENS_AT_ONCE.get(device.type, 0)
+
+
+def note_halved(job: Job, times: int, where: str) -> None:
+    """A note in the record, if memory ran out."""
+    if times:
+        job.notes.append(
+            say(f"{where}: out of memory, micro batch halved {times} times, the numbers unchanged",
+                f"{where}：内存不足，micro batch 减半 {times} 次，数值不变")
+        )  # fmt: skip

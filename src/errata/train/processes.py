@@ -27,6 +27,25 @@ def first() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def sharded() -> bool:
+    """Whether accelerate's launcher spreads the weights themselves over the processes."""
+    names = ("ACCELERATE_USE_FSDP", "ACCELERATE_USE_DEEPSPEED")
+    return any(os.environ.get(name, "").lower() in ("1", "true", "yes") for name in names)
+
+
+def anywhere(*flags: bool) -> list[bool]:
+    """Whether each is so in any process; all of them must ask, as often."""
+    if world() == 1:
+        return list(flags)
+    import torch
+    from accelerate import PartialState
+
+    device = PartialState(cpu=not torch.cuda.is_available()).device
+    held = torch.tensor([int(flag) for flag in flags], device=device)
+    torch.distributed.all_reduce(held, op=torch.distributed.ReduceOp.MAX)
+    return [bool(flag) for flag in held.tolist()]
+
+
 def shared(value: T) -> T:
     """The first process's value, in every process."""
     if world() == 1:

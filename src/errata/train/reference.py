@@ -1,8 +1,8 @@
 """Log-probabilities of the model a run started from, computed once and kept by content.
 
 The key is everything that decides them: weights, adapter, tokenizer and its template (part of the
-weights' digest), the pairs' tokens, length, dtype and quantisation. Another epoch, a resumed run
-and the next run on the same pairs read them from `.errata/cache/reference/`.
+weights' digest), the pairs' tokens, length, dtype, autocast and quantisation. Another epoch, a
+resumed run and the next run on the same pairs read them from `.errata/cache/reference/`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from errata import jsonl
 from errata.records import Candidate
 from errata.train.logprobs import Scorer
-from errata.train.packing import Tree, cut
+from errata.train.packing import Limits, Tree, in_parts
 from errata.workspace import Workspace
 
 Pair = tuple[float, ...]
@@ -28,15 +28,22 @@ def key(candidate: Candidate, settings: dict[str, Any], trees: list[Tree]) -> st
 
 
 @torch.no_grad()
-def compute(scorer: Scorer, trees: list[Tree], rows: int, tokens: int) -> list[Pair]:
-    """One tuple a tree: the sums over its branches. Longest first, so that length-sorted."""
+def compute(
+    scorer: Scorer, trees: list[Tree], rows: int, tokens: int, limits: Limits | None = None
+) -> list[Pair]:
+    """One tuple a tree: the sums over its branches. Longest first, so that length-sorted.
+
+    `limits`, instead of `rows` and `tokens`, tells the caller how often memory ran out."""
     scorer.model.eval()
     found: list[Pair] = [()] * len(trees)
-    for part in cut(range(len(trees)), lambda i: trees[i].tokens, rows, tokens):
+
+    def score(part: list[int]) -> None:
         sums = scorer.sequence_logps([trees[i] for i in part]).tolist()
         for index in part:
             size = len(trees[index].branches)
             found[index], sums = tuple(sums[:size]), sums[size:]
+
+    in_parts(range(len(trees)), lambda i: trees[i].tokens, limits or Limits(rows, tokens), score)
     return found
 
 

@@ -19,11 +19,35 @@ from torch import Tensor, nn
 from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids, generate_batch
 from errata.train.logprobs import Scorer, rows_at_once, transform_of
-from errata.train.packing import IGNORE, Encoded, Tree, cut
+from errata.train.packing import IGNORE, Encoded, Limits, Tree, in_parts
 
-# prompts → answers' token ids, the end token with them. vLLM or any other sampler may stand here:
-# log-probabilities are always computed by the model that learns.
-Sampler = Callable[[list[list[int]], Decoding], list[list[int]]]
+# (prompts, how to draw, answers each) → answers' token ids, prompt by prompt, the end token with
+# them. vLLM or any other sampler may stand here: log-probabilities are always computed by the model
+# that learns.
+Sampler = Callable[[list[list[int]], Decoding, int], list[list[int]]]
+
+
+class ValueHead(nn.Module):
+    """mean + deviation · (w · h) / H, with mean and deviation of the first rollout's rewards: in
+    these units one learning rate fits any width and any scale of rewards."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(size))
+        self.register_buffer("units", torch.tensor([0.0, 1.0]))  # mean, deviation
+
+    units: Tensor
+
+    def scale(self, rewards: Tensor) -> None:
+        """Take the units from (B,) rewards."""
+        deviation = rewards.std()
+        deviation = deviation if deviation > 0 else torch.ones_like(deviation)
+        self.units.copy_(torch.stack([rewards.mean(), deviation]))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """(N, H) → (N,)."""
+        mean, deviation = self.units.unbind()
+        return mean + deviation * (hidden @ self.weight) / len(self.weight)
 
 
 class Policy(nn.Module):
@@ -33,9 +57,7 @@ class Policy(nn.Module):
         super().__init__()
         self.model, self.scorer = scorer.model, scorer
         size = self.model.config.get_text_config().hidden_size
-        self.value = nn.Linear(size, 1)
-        nn.init.zeros_(self.value.weight)
-        nn.init.zeros_(self.value.bias)
+        self.value = ValueHead(size)
         self.register_buffer("score", score.float(), persistent=False)
         self.to(scorer.device)
 
@@ -45,7 +67,7 @@ class Policy(nn.Module):
         The value reads the hidden states and does not move them: its loss, at first a hundred times
         the policy's, would fill the clipped gradient with what says nothing of the policy."""
         scored, _ = self.scorer(trees)
-        return scored.logps, self.value(scored.hidden.detach().float())[:, 0], scored.hidden
+        return scored.logps, self.value(scored.hidden.detach().float()), scored.hidden
 
     @contextmanager
     def playing(self, part: str) -> Iterator[None]:
@@ -63,9 +85,9 @@ class Policy(nn.Module):
     def rewards(self, trees: list[Tree]) -> Tensor:
         """(S,) the reward model's score at each answer's last token."""
         with self.playing("reward"):
-            scored, _ = self.scorer(trees)
+            last = self.scorer.last(trees)
         score: Any = self.score
-        return torch.nn.functional.linear(scored.last.float(), score)[:, 0]
+        return torch.nn.functional.linear(last.float(), score)[:, 0]
 
 
 def add_reward(model: Any, folder: Path) -> Tensor:
@@ -94,7 +116,8 @@ def add_reward(model: Any, folder: Path) -> Tensor:
 
 @dataclass
 class Experience:
-    """One rollout batch. Tensors are (B, K), K the longest answer, answers flush right."""
+    """One rollout batch. Tensors are (B, K), K the longest answer, answers flush right; a tree is a
+    prompt and its `each` answers, B = trees × each."""
 
     trees: list[Tree]
     mask: Tensor  # bool
@@ -105,6 +128,11 @@ class Experience:
     reward: Tensor  # (B,) the reward model's
     ended: Tensor  # (B,) whether the answer came to its end
     answers: list[list[int]]
+
+    def rows(self, trees: Sequence[int]) -> list[int]:
+        """The rows of B that are answers of these trees."""
+        each = len(self.answers) // len(self.trees)
+        return [tree * each + branch for tree in trees for branch in range(each)]
 
     @property
     def kl(self) -> float:
@@ -174,18 +202,19 @@ def mean_entropy(hidden: Tensor, model: Any) -> float:
 def local_sampler(model: Any, tokenizer: Any, batch: int) -> Sampler:
     """Sampling by the model itself: batches of like lengths, with the KV cache, until the end."""
 
-    def sample(prompts: list[list[int]], decoding: Decoding) -> list[list[int]]:
+    def sample(prompts: list[list[int]], decoding: Decoding, each: int) -> list[list[int]]:
         ends = end_token_ids(model, tokenizer)
         rng = torch.Generator(device=next(model.parameters()).device).manual_seed(decoding.seed)
         order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
-        said: list[list[int]] = [[] for _ in prompts]
-        for start in range(0, len(order), batch):
-            picked = order[start : start + batch]
+        said: list[list[list[int]]] = [[] for _ in prompts]
+        at_once = max(1, batch // each)
+        for start in range(0, len(order), at_once):
+            picked = order[start : start + at_once]
             rows = [prompts[i] for i in picked]
-            new = generate_batch(model, rows, decoding, ends, tokenizer.pad_token_id, rng)
-            for index, ids in zip(picked, new, strict=True):
-                said[index] = ids
-        return said
+            new = generate_batch(model, rows, decoding, ends, tokenizer.pad_token_id, rng, each)
+            for place, index in enumerate(picked):
+                said[index] = new[place * each : (place + 1) * each]
+        return [ids for answers in said for ids in answers]
 
     return sample
 
@@ -197,30 +226,41 @@ def observe(
     decoding: Decoding,
     sampler: Sampler,
     ends: set[int],
-    tokens: int,
+    limits: Limits,
+    each: int = 1,
 ) -> Experience:
-    """Answer the prompts, and score the answers as policy, reference and reward model.
+    """Answer each prompt `each` times, and score the answers as policy, reference and reward model.
 
-    Every part is one packed forward a `tokens` tokens, longest answers first."""
+    Every part is one packed forward within `limits`, longest trees first."""
     policy.eval()
-    said = sampler(prompts, decoding)
+    said = sampler(prompts, decoding, each)
     trees = [
-        Tree(prompt[:-1], (Encoded(prompt[-1:] + ids, [IGNORE, *ids]),))
-        for prompt, ids in zip(prompts, said, strict=True)
+        Tree(
+            prompt[:-1],
+            tuple(
+                Encoded(prompt[-1:] + ids, [IGNORE, *ids])
+                for ids in said[index * each : (index + 1) * each]
+            ),
+        )
+        for index, prompt in enumerate(prompts)
     ]
     mask = right_mask([len(ids) for ids in said]).to(policy.scorer.device)
     shape = mask.shape
     found = {name: torch.zeros(shape, device=mask.device) for name in ("new", "old", "value")}
-    reward, entropy = torch.zeros(len(said), device=mask.device), 0.0
-    for part in cut(range(len(trees)), lambda i: trees[i].tokens, len(trees), tokens):
-        some, at = [trees[i] for i in part], torch.tensor(part, device=mask.device)
+    reward = torch.zeros(len(said), device=mask.device)
+
+    def score(part: list[int]) -> float:
+        some = [trees[i] for i in part]
+        at = torch.tensor([i * each + j for i in part for j in range(each)], device=mask.device)
         logps, values, hidden = policy(some)
         found["new"][at] = spread(logps, mask[at])
         found["value"][at] = spread(values, mask[at])
-        entropy += mean_entropy(hidden, policy.model) * len(hidden)
         with policy.playing("reference"):
             found["old"][at] = spread(policy(some)[0], mask[at])
         reward[at] = policy.rewards(some)
+        return mean_entropy(hidden, policy.model) * len(hidden)
+
+    entropy = sum(in_parts(range(len(trees)), lambda i: trees[i].tokens, limits, score))
     ended = torch.tensor([ids[-1] in ends for ids in said], device=mask.device)
     return Experience(
         trees, mask, found["new"], found["old"], found["value"], entropy / int(mask.sum()),

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic import Field
 from safetensors.torch import load_file, save_file
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
 from errata import jsonl
@@ -24,6 +25,7 @@ from errata.errors import BadInput
 from errata.records import Record
 from errata.store.runs import finite
 from errata.train.audit import Look
+from errata.train.processes import shared
 from errata.train.watch import Decision, Measurement, Watching, best, decide
 
 STATE = "watch.json"
@@ -122,6 +124,7 @@ class Sentinel(TrainerCallback):
         if args.fp16 or not held:  # fp16's scaler skips such steps itself, and means to
             return control
         norm = torch.nn.utils.get_total_norm([p.grad for p in held])
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
         if not bool(torch.isfinite(norm)):
             for parameter in held:
                 parameter.grad = None  # the optimiser passes over a parameter without one
@@ -160,8 +163,11 @@ class Sentinel(TrainerCallback):
         """Measure once a step: the Trainer's `metrics` gain `eval_…`, and the watch decides."""
         if not self.history or self.history[-1].step != step:
             seen = self.measure(model) if self.measure else Look({}, {})
-            measured = {**_measured(metrics), **seen.values}
-            self.history.append(Measurement(step=step, values=measured, flags=seen.flags))
+            found = Measurement(
+                step=step, values={**_measured(metrics), **seen.values}, flags=seen.flags
+            )
+            # One process's numbers decide for all: a last digit must not stop one alone.
+            self.history.append(shared(found) if self.training else found)
             self._act(self.history[-1], control)
             self._keep_best(model)
             self.save()

@@ -5,6 +5,7 @@ Every knob has its trade-off in the YAML beside it; an unknown knob is refused.
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from pydantic import Field
@@ -88,6 +89,15 @@ class Panel(Section):
     resume: str = Field(
         "auto", description="auto: a cut-off run of the same config; never; a run id"
     )
+
+    @property
+    def mixed(self) -> bool:
+        """Whether training multiplies in bfloat16 what is stored in float32 (autocast).
+
+        By `bf16` (a method with frozen weights stores those in bfloat16), or as accelerate's
+        launcher was told."""
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no").lower() == "bf16"
+        return launched or (self.bf16 and self.method == "full")
 
 
 class Training(Panel, Watching):

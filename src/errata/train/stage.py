@@ -12,25 +12,29 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from errata import candidates, jsonl, report
+from errata import candidates, jsonl
 from errata.errors import BadInput, Blocked
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Candidate, SftExample
 from errata.store.runs import Run
 from errata.train import footprint, log
+from errata.train.accept import ask, judge, metrics_of
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
+from errata.train.mix import Replaying
+from errata.train.prepare import note_halved, tokens_at_once
 from errata.train.probe import probe
-from errata.train.processes import first, run_of, shared
+from errata.train.processes import first, run_of, sharded, shared
 from errata.train.sentinel import Sentinel, allowed_hours, before, price
-from errata.train.settings import Bound, Panel, Training
+from errata.train.settings import Panel, Training
 from errata.train.watch import Measurement, Watching
 from errata.workspace import Workspace
 
@@ -39,10 +43,12 @@ class Job:
     """One training run in progress.
 
     `prepare` sets `tokenizer`, `scorer`, and `longest`: tokens of the longest example (a pair: both
-    sides).
+    sides). `also`: digests and ids that decide the run besides config, rows, suites and start.
     """
 
-    def __init__(self, ws: Workspace, stage: str, config: Panel, run: Run) -> None:
+    def __init__(
+        self, ws: Workspace, stage: str, config: Panel, run: Run, also: Sequence[str] = ()
+    ) -> None:
         self.ws, self.stage, self.config, self.run = ws, stage, config, run
         self.baseline_gib = footprint.memory_gib()  # before a model is there
         for path in config.inputs:
@@ -69,8 +75,7 @@ class Job:
                 say(f"`{self.start.alias}` is an alias of the embedded model",
                     f"`{self.start.alias}` 是内置模型的别名")
             )  # fmt: skip
-        files = [jsonl.digest_file(self.dataset), self.start.candidate.digest]
-        self.fingerprint = jsonl.digest(files)
+        self.fingerprint = jsonl.digest([self.start.candidate.digest, self._read(), *also])
         self.checkpoint = shared(cut_off_run(ws, stage, config, self.fingerprint))
         wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
         jsonl.write_json(run.dir / "resume.json", {"config": wanted, "inputs": self.fingerprint})
@@ -93,6 +98,21 @@ class Job:
             )
         return self.run.input(name, "retention") if name and self.ws.path(name).is_file() else None
 
+    def _read(self) -> dict[str, str]:
+        """Digest of every file that decides the run's course: another one is another run."""
+        config, attacks, business = self.config, *self.suites
+        files = {"dataset": self.dataset, "validation": self.validation}
+        files["retention"] = self.retention
+        replays = isinstance(config, Replaying) and config.replay and config.replay_share
+        if isinstance(config, Replaying) and config.replay and replays:
+            files["replay"] = self.ws.path(config.replay)  # without what the suites hold
+        if replays or (isinstance(config, Watching) and config.audit_cases):
+            files["attacks"] = attacks
+        if replays or (isinstance(config, Watching) and config.score_cases):
+            files["business"] = business
+        there = {name: path for name, path in files.items() if path and path.is_file()}
+        return {name: jsonl.digest_file(path) for name, path in there.items()}
+
     @property
     def checkpoints(self) -> Path:
         """Where the Trainer saves."""
@@ -110,7 +130,6 @@ class Job:
 
     def token_loss(self, tokenizer: Any, rows: list[SftExample]) -> float:
         """Mean loss of a token of the rows' answers under the model as it stands, in nats."""
-        from errata.train.prepare import tokens_at_once
         from errata.train.reference import mean_loss
         from errata.train.tokens import encode_sft
 
@@ -130,11 +149,15 @@ def train(
     config: Training,
     prepare: Callable[[Job], Trainer],
     after: Callable[[Job, Trainer], dict[str, float | None] | None] = lambda *_: None,
+    also: Sequence[str] = (),
 ) -> Outcome:
     """Run a stage that a `Trainer` carries out; `after` may add pages to its report, and return
-    metrics."""
+    metrics. `also`: see `Job`."""
     with run_of(ws, stage, config) as run:
-        job = Job(ws, stage, config, run)
+        job = Job(ws, stage, config, run, also)
+        ask(config.accept, metrics_of(job))
+        if sharded():
+            no_checks(job)
         trainer = prepare(job)
         trainer.remove_callback(PrinterCallback)
         trainer.remove_callback(ProgressCallback)
@@ -145,7 +168,7 @@ def train(
             checkpoint=job.checkpoint,
             every=0 if job.validation else config.eval_every,
             max_steps=config.max_steps,
-            over_budget=job.watch.over_deadline,
+            over_budget=lambda: job.watch.over,
             hours=job.hours,
             rows=lambda: getattr(trainer, "step_ids", []),
         )
@@ -156,28 +179,50 @@ def train(
             job.clock.start()
         fit(trainer, job.watch, job.checkpoint)
         job.stop_clock()
+        weights = gathered(trainer)
         if not first():
             return Outcome(0, "")
-        if halved := getattr(trainer, "halved", 0):
-            job.notes.append(
-                say(f"out of memory: micro batch halved {halved} times, the step unchanged",
-                    f"内存不足：micro batch 减半 {halved} 次，每步有效批次不变")
-            )  # fmt: skip
         history = trainer.state.log_history
         losses = [float(point["loss"]) for point in history if "loss" in point]
         metrics: dict[str, float | None] = {
             "loss": statistics.fmean(losses[-5:]) if losses else None,
             **conclude(job, trainer, sentinel),
         }
-        metrics = {**(after(job, trainer) or {}), **metrics}
+        note_halved(job, getattr(trainer, "halved", 0), say("training", "训练"))
+        if weights is None:
+            metrics = {**(after(job, trainer) or {}), **metrics}
         curves = {
             name: [(int(p["step"]), float(p[name])) for p in history if name in p]
-            for name in ("loss", "eval_loss", "seconds", "memory_gib")
+            for name in ("loss", "preference_loss", "eval_loss", "seconds", "memory_gib")
         }
         for name in ("retention_loss", *sentinel.audited):
             curves[name] = sentinel.curve(name)
         job.extra["tokens"] = trainer.state.num_input_tokens_seen or None
-        return finish(job, trainer.model, trainer.state.global_step, losses, metrics, curves)
+        steps = trainer.state.global_step
+        return finish(job, trainer.model, steps, losses, metrics, curves, weights)
+
+
+def no_checks(job: Job) -> None:
+    """Where the weights are in shards: BadInput for what one process cannot do by itself."""
+    config = job.config
+    if job.stage == "rm":
+        raise BadInput("rm: its score is read outside of a sharded forward; use `torchrun`, "
+                       "or one process")  # fmt: skip
+    knobs = config if isinstance(config, Watching) else Watching()
+    if job.validation or job.retention or knobs.audit_cases or knobs.score_cases:
+        raise BadInput("a model in shards is not validated: set eval_dataset and retention to "
+                       "null, audit_cases and score_cases to 0; or use `torchrun`")  # fmt: skip
+    if job.stage == "dpo":
+        job.notes.append(say("a model in shards answers nothing: no samples, no comparison",
+                             "权重分片的模型不生成回答：没有采样和对比"))  # fmt: skip
+
+
+def gathered(trainer: Trainer) -> dict[str, Any] | None:
+    """All weights, on the first process, where they were in shards; every process takes part."""
+    if not sharded():
+        return None
+    found: dict[str, Any] = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    return found
 
 
 def conclude(job: Job, trainer: Trainer, sentinel: Sentinel) -> dict[str, float | None]:
@@ -215,12 +260,15 @@ def baseline(job: Job, step: int, found: Measurement | None) -> dict[str, Any]:
     return {"step": step, "hours": round(hours, 4), "money": money, **values}
 
 
-def _save(job: Job, model: Any) -> tuple[str, Path | None]:
-    """Write what was trained; (base, adapter) of the candidate it makes."""
+def _save(job: Job, model: Any, weights: dict[str, Any] | None = None) -> tuple[str, Path | None]:
+    """Write what was trained; (base, adapter) of the candidate it makes. `weights`: the model's,
+    where it holds shards itself."""
     from peft import PeftModel
 
     from errata.train.model import load_tokenizer, save_adapter, save_whole
 
+    if weights is not None:
+        model.save_pretrained = partial(model.save_pretrained, state_dict=weights)
     if isinstance(model, PeftModel):
         folder = job.run.output(job.run.dir / "adapter", "adapter")
         save_adapter(model, folder)
@@ -248,11 +296,12 @@ def finish(
     losses: list[float],
     metrics: dict[str, float | None],
     curves: dict[str, list[tuple[int, float]]],
+    weights: dict[str, Any] | None = None,
 ) -> Outcome:
     """Save, report, and judge what a training run reached."""
     ws, run, config = job.ws, job.run, job.config
     used = job.used or job.clock.read()
-    base, adapter = _save(job, model)
+    base, adapter = _save(job, model, weights)
     data: dict[str, Any] = {"run_id": run.id, "steps": steps, "losses": losses, **used}
     data["adapter"] = ws.relative(adapter) if adapter else None
     if job.stage in ("sft", "dpo", "ppo"):
@@ -282,7 +331,7 @@ def finish(
         raise Blocked(
             f"{job.stage} {run.id}: {'; '.join(missed)}; see reports/posttrain/{run.id}.md"
         )
-    return Outcome(0, _summary(job, steps, metrics, used), data)
+    return Outcome(0, log.summary(job, steps, metrics, used), data)
 
 
 def refused(job: Job) -> list[str]:
@@ -293,42 +342,3 @@ def refused(job: Job) -> list[str]:
             rows = f" (rows {', '.join(broken.rows[:16])})" if broken.rows else ""
             found.append(f"{broken.signal} at step {broken.step}{rows}: {broken.advice}")
     return found
-
-
-def judge(accept: dict[str, Bound], metrics: dict[str, float | None]) -> list[str]:
-    """What missed its threshold. An unknown metric is a mistake in the config; None is a miss."""
-    missed: list[str] = []
-    for name, bound in accept.items():
-        if name not in metrics:
-            known = ", ".join(sorted(metrics))
-            raise BadInput(f"accept: `{name}` is not measured here; known: {known}")
-        missed += bound.missed(name, metrics[name])
-    return missed
-
-
-def _first_row(job: Job) -> list[str]:
-    """The end of the first row's prompt and its answer, between ⟦ ⟧ what is learnt."""
-    shown = " ".join(str(job.extra.get("first_row", "")).split())
-    if not shown:
-        return []
-    start = max(0, shown.find("⟦") - 80)
-    return [say("  learnt in ⟦ ⟧: ", "  ⟦ ⟧ 内为学习目标：") + shown[start : start + 240]]
-
-
-def _summary(job: Job, steps: int, metrics: dict[str, float | None], used: dict[str, float]) -> str:
-    rows = [[name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()]
-    next_step = {
-        "sft": "errata dpo model=" + job.run.id,
-        "rm": "errata ppo reward_model=" + job.run.id,
-    }.get(job.stage, f"errata evaluate model={job.run.id}")
-    return "\n".join(
-        [
-            f"{job.stage} {job.run.id}: {steps} steps, {used['wall_seconds']:.0f} s, "
-            f"{used['peak_rss_gib']:.2f} GiB",
-            *(f"  note: {note}" for note in job.notes),
-            *_first_row(job),
-            report.markdown_table([say("metric", "指标"), say("value", "数值")], rows),
-            f"reports/posttrain/{job.run.id}.md",
-            say("next: ", "下一步：") + f"`{next_step}`",
-        ]
-    )

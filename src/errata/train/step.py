@@ -3,23 +3,30 @@
 The loss is normalised by the whole step (its tokens, or its pairs, over all processes), so the
 micro batches are free: they are cut by tokens, longest first, and halved when memory runs out, with
 the same gradient. Validation is exact for the same reason: sums over all rows, then one division.
+
+Every process draws all rows of a step and computes its share of them. Gradients are added up once,
+after the last micro batch, by `_share_gradients` and not by DDP: until then nothing waits for
+another process, so that shares, micro batches and repetitions may differ. Where the weights are in
+shards every forward is everyone's: there all processes take the same number of micro batches.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, NamedTuple
+import itertools
+from typing import Any, NamedTuple, cast
 
 import torch
-from accelerate.utils.memory import should_reduce_batch_size
+from accelerate.data_loader import BatchSamplerShard
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from errata.errors import ErrataError
 from errata.train.job import arguments
 from errata.train.logprobs import Scored, Scorer
-from errata.train.packing import Batch, Tree, cut
-from errata.train.settings import Training
+from errata.train.packing import Batch, Limits, Tree, cut, in_parts
+from errata.train.processes import sharded
+from errata.train.settings import Panel, Training
 
 # Products of 1,024 rows run at full speed on a CPU; more only cost memory. A GPU wants more rows.
 TOKENS_AT_ONCE = {"cpu": 1024, "cuda": 16384}
@@ -31,6 +38,15 @@ class Example(NamedTuple):
     id: str
     tree: Tree
     reference: tuple[float, ...] = ()
+
+
+def _tokens(example: Example) -> int:
+    return example.tree.tokens
+
+
+def autocast(config: Panel, device: torch.device) -> torch.autocast:
+    """What accelerate puts around the model's forward in training, for what comes before it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.mixed)
 
 
 class Step:
@@ -66,9 +82,10 @@ class StepTrainer(Trainer):
         valid: list[Example],
     ) -> None:
         self.scorer, self.config = scorer, config
-        self.rows_at_once = config.micro_batch
         self.tokens_at_once = config.micro_tokens or TOKENS_AT_ONCE.get(scorer.device.type, 0)
-        self.halved = 0
+        self.limits = Limits(config.micro_batch, self.tokens_at_once)
+        # Nothing is kept for backward: twice as much goes at once.
+        self.eval_limits = Limits(2 * config.micro_batch, 2 * self.tokens_at_once)
         self.step_ids: list[str] = []
         self._measured: dict[str, list[Tensor]] = {}
         super().__init__(
@@ -87,70 +104,95 @@ class StepTrainer(Trainer):
         """Loss summed over the examples, and measurements. `total` is the step's `amount`."""
         raise NotImplementedError
 
-    def parts(self, examples: list[Example], times: int = 1) -> list[list[Example]]:
-        """Micro batches, longest first."""
-        limits = (self.rows_at_once * times, self.tokens_at_once * times)
-        return cut(examples, lambda example: example.tree.tokens, *limits)
+    @property
+    def halved(self) -> int:
+        """How often memory ran out."""
+        return self.limits.halved + self.eval_limits.halved
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """Whole steps, in every process. Sharded by accelerate, the processes that get fewer rows
+        of an epoch's last step get its first rows again."""
+        rows = self.args.per_device_train_batch_size * self.accelerator.num_processes
+        data, order = cast(Any, self.train_dataset), cast(Any, self._get_train_sampler)
+        found: Any = self._get_dataloader(data, "Training", rows, order, is_training=True)
+        if isinstance(shard := found.batch_sampler, BatchSamplerShard):
+            shard.num_processes, shard.process_index, shard.even_batches = 1, 0, False
+        return found  # type: ignore[no-any-return]
+
+    def share(self, examples: list[Example], process: int) -> list[Example]:
+        """What a process computes of a step: every n-th row by length, so that shares are alike."""
+        longest_first = sorted(examples, key=_tokens, reverse=True)
+        return longest_first[process :: self.accelerator.num_processes]
 
     def training_step(
         self, model: Any, inputs: Any, num_items_in_batch: Any = None
     ) -> Tensor:  # the Trainer's signature
-        """Backward through all micro batches of a step; its loss, ready to be averaged."""
+        """Backward through this process's part of a step; its loss, ready to be averaged."""
         model.train()
-        self.step_ids = [example.id for example in inputs.examples]
-        self.state.num_input_tokens_seen += sum(example.tree.tokens for example in inputs.examples)
-        total = self._over_processes(self.amount(inputs.examples))
-        while True:
-            try:
-                return self._backward(model, inputs.examples, total)
-            except RuntimeError as error:
-                self._halve(error)
-                model.zero_grad(set_to_none=True)
+        examples: list[Example] = inputs.examples
+        self.step_ids = [example.id for example in examples]
+        self.state.num_input_tokens_seen += sum(map(_tokens, examples))
+        total, calls = self.amount(examples), self._calls(examples)
+        # The Trainer, FSDP and ZeRO take the mean of the processes, so each has as many times more.
+        scale, taken = self.accelerator.num_processes / total, itertools.count(1)
 
-    def _backward(self, model: Any, examples: list[Example], total: float) -> Tensor:
-        parts = self.parts(examples)
-        scale = self.accelerator.num_processes / total  # DDP takes the mean of the processes
-        loss = torch.zeros((), device=self.args.device)
-        measured: dict[str, list[Tensor]] = {}
-        for index, part in enumerate(parts, 1):
-            last = index == len(parts)
-            with contextlib.nullcontext() if last else self.accelerator.no_sync(model):
-                scored, batch = self.scorer([example.tree for example in part], model)
+        def work(part: list[Example], weight: float = scale) -> Sums:
+            waits = sharded() and next(taken) < calls
+            with self.accelerator.no_sync(model) if waits else contextlib.nullcontext():
+                self.accelerator.gradient_state._set_sync_gradients(not waits)  # ZeRO asks there
+                trees = [example.tree for example in part]
+                scored, batch = self.scorer(trees, model if sharded() else None)
                 found = self.sums(scored, batch, part, total)
-                self.accelerator.backward(found.loss * scale)
-            loss += found.loss.detach() * scale
-            for name, values in found.measured.items():
-                measured.setdefault(name, []).append(values)
-        for name, several in measured.items():
-            self._measured.setdefault(name, []).extend(several)
-        return loss
+                self.accelerator.backward(found.loss * weight)
+            return Sums(found.loss.detach() * weight, found.measured)
 
-    def _halve(self, error: RuntimeError) -> None:
-        """Out of memory: half as much at once, twice as often. Anything else goes on its way."""
-        alone = self.rows_at_once == 1
-        if not should_reduce_batch_size(error) or self.accelerator.num_processes > 1:
-            raise error
-        if alone:
-            raise ErrataError(
-                "out of memory with one row at once; lower seq_len, or use method=qlora"
-            ) from None
-        largest = max(1, self.rows_at_once // 2)
-        self.rows_at_once, self.tokens_at_once = largest, self.tokens_at_once // 2
-        self.halved += 1
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        def undo() -> None:
+            model.zero_grad(set_to_none=True)
 
-    def _over_processes(self, amount: int) -> float:
-        if self.accelerator.num_processes == 1:
-            return float(amount)
-        counted = torch.tensor([float(amount)], device=self.args.device)
-        return float(self.accelerator.reduce(counted, "sum"))
+        mine = self.share(examples, self.accelerator.process_index)
+        found = in_parts(mine, _tokens, self.limits, work, undo)
+        while len(found) < calls:
+            idle = work([min(examples, key=_tokens)], 0.0)
+            found.append(Sums(idle.loss, {name: x[:0] for name, x in idle.measured.items()}))
+        if self.accelerator.num_processes > 1 and not sharded():
+            self._share_gradients()
+        for one in found:
+            for name, values in one.measured.items():
+                self._measured.setdefault(name, []).append(values)
+        return torch.stack([one.loss for one in found]).sum()
+
+    def _calls(self, examples: list[Example]) -> int:
+        """Forwards that this process takes at least: one, or with shards as many as the others."""
+        if not sharded():
+            return 1
+        limits = (self.limits.rows, self.limits.tokens)
+        shares = [self.share(examples, i) for i in range(self.accelerator.num_processes)]
+        return max(len(cut(share, _tokens, *limits)) for share in shares)
+
+    def _share_gradients(self) -> None:
+        """The mean of the processes' gradients, in each of them."""
+        held = [p.grad for p in self.scorer.model.parameters() if p.grad is not None]
+        for dtype in sorted({grad.dtype for grad in held}, key=str):
+            some = [grad for grad in held if grad.dtype == dtype]
+            flat = torch.cat([grad.flatten() for grad in some])
+            torch.distributed.all_reduce(flat)
+            flat /= self.accelerator.num_processes
+            for grad, mean in zip(some, flat.split([g.numel() for g in some]), strict=True):
+                grad.copy_(mean.view_as(grad))
+
+    def _mean(self, values: list[Tensor]) -> float:
+        """Over all processes' values."""
+        each = torch.cat(values).double()
+        held = torch.stack([each.sum(), each.new_tensor(len(each))])
+        if self.accelerator.num_processes > 1:
+            torch.distributed.all_reduce(held)
+        return float(held[0] / held[1])
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The Trainer's numbers, and the means of what was measured since the last line."""
         if "loss" in logs:
-            for name, values in self._measured.items():
-                logs[name] = float(torch.cat(values).mean())
+            for name, values in sorted(self._measured.items()):
+                logs[name] = self._mean(values)
             self._measured = {}
         super().log(logs, start_time)
 
@@ -160,22 +202,20 @@ class StepTrainer(Trainer):
     ) -> dict[str, float]:
         """Loss and measurements over all validation examples, each counted once."""
         examples: Any = self.eval_dataset if eval_dataset is None else eval_dataset
-        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        model: Any = self.model_wrapped if sharded else self.model
-        was_training = model.training
-        model.eval()
-        total, loss = self.amount(examples), 0.0
-        measured: dict[str, list[Tensor]] = {}
-        for part in self.parts(examples, times=2):
-            scored, batch = self.scorer([example.tree for example in part], model)
-            found = self.sums(scored, batch, part, total)
-            loss += float(found.loss)
-            for name, values in found.measured.items():
-                measured.setdefault(name, []).append(values)
-        model.train(was_training)
-        metrics = {f"{metric_key_prefix}_loss": loss / total}
-        for name, several in measured.items():
-            metrics[f"{metric_key_prefix}_{name}"] = float(torch.cat(several).mean())
+        was_training = self.scorer.model.training
+        self.scorer.model.eval()
+        total = self.amount(examples)
+
+        def work(part: list[Example]) -> Sums:
+            scored, batch = self.scorer([example.tree for example in part])
+            return self.sums(scored, batch, part, total)
+
+        found = in_parts(examples, _tokens, self.eval_limits, work)
+        self.scorer.model.train(was_training)
+        metrics = {f"{metric_key_prefix}_loss": sum(float(one.loss) for one in found) / total}
+        for name in found[0].measured:
+            values = torch.cat([one.measured[name] for one in found])
+            metrics[f"{metric_key_prefix}_{name}"] = float(values.mean())
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics

@@ -129,12 +129,15 @@ def leads(
     from errata.train.logprobs import ready
     from errata.train.prepare import tokens_at_once
     from errata.train.reference import compute
+    from errata.train.step import autocast
     from errata.train.tokens import encode_pairs
 
     scorer = ready(model, tokenizer.pad_token_id, config.seq_len)
     trees = encode_pairs(tokenizer, pairs, config.seq_len)
     tokens = tokens_at_once(config, scorer.device)
-    return [chosen - rejected for chosen, rejected in compute(scorer, trees, len(trees), tokens)]
+    with autocast(config, scorer.device):  # as the policy was trained
+        found = compute(scorer, trees, len(trees), tokens)
+    return [chosen - rejected for chosen, rejected in found]
 
 
 def preference_score(ours: Sequence[float], theirs: Sequence[float]) -> float | None:
