@@ -99,9 +99,11 @@ def main(duels: Sequence[Duel], name: str, title: str) -> int:
     stamp = report.machine(told.threads)
     kept = not told.quick and (told.keep or not told.only)
     folder: Path = RESULTS if kept else sides.SCRATCH / "results"
-    known = report.read(folder, name, stamp) if told.keep else {}
+    known: dict[str, report.Result] = {}
     for duel in chosen:
-        known[duel.name] = result(duel, repeats, told.threads, judged=not told.quick)
+        done = result(duel, repeats, told.threads, judged=not told.quick)
+        known = {**known, **(report.read(folder, name, stamp) if told.keep else {})}
+        known[duel.name] = done
         results = [known[d.name] for d in duels if d.name in known]
         report.write(folder, name, title, stamp, results)
     print(f"\n{report.table(report.HEAD, [report.row(r) for r in results])}")

@@ -39,8 +39,10 @@ NEEDS_WORKSPACE = False
 class Config(Section):
     """How much is asked."""
 
-    limit: int = Field(40, ge=20, description="cases a cell for models that are only compared")
-    ppo_rollouts: int = Field(12, ge=1, description="PPO rollouts; more is better and slower")
+    limit: int = Field(
+        0, ge=0, description="cases a cell for models that are only compared; 0: all"
+    )
+    ppo_rollouts: int = Field(20, ge=1, description="PPO rollouts; more is better and slower")
     damage: float = Field(
         4.0, gt=0, description="noise on the damaged adapter, in deviations of its own weights"
     )
@@ -88,19 +90,27 @@ class Demo:
     def judge(self, label: str, model: str, full: bool, baseline: str = "tiny") -> None:
         """Evidence about a model, for the gate and for the table."""
         entry = self.models.setdefault(label, demo_table.Entry(model))
-        more = [] if full else [f"limit={self.config.limit}"]
+        more = [] if full or not self.config.limit else [f"limit={self.config.limit}"]
         versus = [f"baseline={baseline}"] if model != baseline else []
         entry.evaluate = self.measured("evaluate", f"model={model}", *versus, *more)
         entry.safety = self.measured("safety", f"model={model}", *more)
 
     def train(self, label: str, stage: str, *words: str) -> str:
-        """A training stage, with its minutes and memory for the table; its run id."""
+        """A training stage, with its minutes and memory for the table; its run id. One that its own
+        watch marked unfit goes on to the gate, which must not let it pass."""
+        from errata.store import runs
+
         _reset_peak()
-        data = self.run(stage, *words).data
+        try:
+            self.run(stage, *words)
+        except Blocked as verdict:
+            sys.stdout.write(f"  $ errata {stage} {' '.join(words)}\n    {_short(str(verdict))}\n")
+        record = runs.list_runs(self.ws, stage)[-1]
+        used, kl = record["facts"]["used"], record["facts"]["metrics"].get("kl")
         self.models[label] = demo_table.Entry(
-            data["run_id"], minutes=data["wall_seconds"] / 60, gib=data["peak_rss_gib"]
+            str(record["id"]), minutes=used["wall_seconds"] / 60, gib=used["peak_rss_gib"], kl=kl
         )
-        return str(data["run_id"])
+        return str(record["id"])
 
 
 def _short(text: str, width: int = 150) -> str:
@@ -219,6 +229,9 @@ def sabotage(demo: Demo, sft: str) -> int:
     ]
     jsonl.write(demo.ws.inbox / "sabotaged.jsonl", flipped)
     words = ["dataset=inbox/sabotaged.jsonl", "eval_dataset=null", "accept={}", "inputs=[]"]
+    # Pressed hard, for at 5e-5 one pass does little harm, and with nobody watching: the watch would
+    # give back the adapter of an early step, and mark it unfit.
+    words += ["lr=2e-4", "audit_cases=0", "score_cases=0", "retention=null", "patience=0"]
     bad = demo.train("sabotaged", "dpo", f"model={sft}", *words)
     demo.judge("sabotaged", bad, full=False)
     verdict = demo.run("gate", f"candidate={bad}", "baseline=tiny")

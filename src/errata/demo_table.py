@@ -21,6 +21,7 @@ class Entry:
     safety: str = ""
     minutes: float | None = None
     gib: float | None = None
+    kl: float | None = None  # nats an answer from the reference, of PPO's last rollouts
 
 
 def _metrics(ws: Workspace, room: str, run_id: str) -> dict[str, Metric]:
@@ -67,6 +68,7 @@ def render(ws: Workspace, models: dict[str, Entry]) -> str:
                 _count(business.get("evaluate.forbidden_calls")),
                 "–" if wins is None or wins.value is None
                 else f"{wins.value:.1%} [{wins.low:.1%}, {wins.high:.1%}]",
+                "–" if entry.kl is None else f"{entry.kl:.2f}",
                 "–" if entry.minutes is None else f"{entry.minutes:.1f}",
                 "–" if entry.gib is None else f"{entry.gib:.2f}",
             ]
@@ -80,6 +82,7 @@ def render(ws: Workspace, models: dict[str, Entry]) -> str:
         say("no citation", "缺引用"),
         say("forbidden calls", "违规调用"),
         say("win rate over base", "相对基座胜率"),
+        say("KL to its start", "与起点的 KL"),
         say("minutes", "分钟"),
         say("peak GiB", "峰值 GiB"),
     ]
