@@ -190,8 +190,12 @@ def check_ids(tokenizer: Any, rows: list[dict[str, Any]]) -> None:
 def main(folder: Path, model: str, data: str, rows: int) -> None:
     """Lay down `MODEL/` and `DATA-ROWS-MODEL.jsonl` in a folder."""
     home, file = folder / model, folder / f"{data}-{rows}-{model}.jsonl"
-    shutil.rmtree(home, ignore_errors=True)  # never weights of an older shape
-    make_model(model, home)
+    shape = json.dumps(MODELS.get(model, model))
+    stamp = folder / f"{model}.shape"
+    if not stamp.exists() or stamp.read_text() != shape:  # never weights of an older shape
+        shutil.rmtree(home, ignore_errors=True)
+        make_model(model, home)
+        stamp.write_text(shape)
     if data == "desk":
         made = desk(rows)
     elif data == "failures":
