@@ -77,15 +77,19 @@ class _FrozenHead(torch.autograd.Function):
         for start in range(0, len(hidden), rows):
             part = slice(start, start + rows)
             logits = transform(linear(hidden[part], weight, bias).float())
-            picked = logits.gather(1, targets[part, None])
-            total = logits.logsumexp(1, keepdim=True)
-            logps[part] = (picked - total)[:, 0]
-            if slopes is not None:
-                slope = transform.slope(logits)
-                pull = logits.sub_(total).exp_().neg_()
-                pull.scatter_add_(1, targets[part, None], torch.ones_like(picked))
-                pull = pull if isinstance(slope, float) and slope == 1 else pull.mul_(slope)
-                slopes[part] = pull.to(weight.dtype) @ weight
+            plain = slopes is None or transform == Transform()
+            slope = None if plain else transform.slope(logits)
+            scores, target = logits.log_softmax(1), targets[part]
+            logps[part] = scores.gather(1, target[:, None])[:, 0]
+            if slopes is None:
+                continue
+            shares = scores.exp_()
+            if slope is None:  # W[y] − Σ p W, and nothing written in between
+                slopes[part] = weight[target].addmm_(shares.to(weight.dtype), weight, alpha=-1)
+                continue
+            ones = torch.ones_like(shares[:, :1])
+            pull = shares.neg_().scatter_add_(1, target[:, None], ones).mul_(slope)
+            slopes[part] = pull.to(weight.dtype) @ weight
         ctx.save_for_backward(slopes)
         return logps
 
