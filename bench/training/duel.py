@@ -92,6 +92,7 @@ def verdict(duel: Duel, ours: list[Run], theirs: list[Run]) -> dict[str, Any]:
     if theirs:
         found["memory"] = ratio(middle(ours, "peak_gib"), middle(theirs, "peak_gib"))
         found["memory_above_imports"] = ratio(above(ours), above(theirs))
+    if theirs and duel.stage != "ppo":  # two samplers have no curve in common
         found["gap"] = gap(flat(ours[0], duel.compare), flat(theirs[0], duel.compare))
     if duel.alone:
         found["kl"] = ratio(middle(ours, "kl"), float(duel.ours["target_kl"]))
