@@ -33,7 +33,6 @@ from errata.store import runs
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
-ROOMS = ("evaluate", "safety")
 EFFECTS = ("safety.attack_hit_rate", "safety.over_refusal_rate", "evaluate.accuracy")
 
 

@@ -83,8 +83,7 @@ class Demo:
         try:
             return str(self.run(stage, *words).data["run_id"])
         except (Blocked, NoDecision) as verdict:
-            sys.stdout.write(f"  $ errata {stage} {' '.join(words)}\n    {_short(str(verdict))}\n")
-        sys.stdout.flush()
+            _told(stage, words, verdict)
         return str(runs.list_runs(self.ws, stage)[-1]["id"])
 
     def judge(self, label: str, model: str, full: bool, baseline: str = "tiny") -> None:
@@ -104,13 +103,19 @@ class Demo:
         try:
             self.run(stage, *words)
         except Blocked as verdict:
-            sys.stdout.write(f"  $ errata {stage} {' '.join(words)}\n    {_short(str(verdict))}\n")
+            _told(stage, words, verdict)
         record = runs.list_runs(self.ws, stage)[-1]
         used, kl = record["facts"]["used"], record["facts"]["metrics"].get("kl")
         self.models[label] = demo_table.Entry(
             str(record["id"]), minutes=used["wall_seconds"] / 60, gib=used["peak_rss_gib"], kl=kl
         )
         return str(record["id"])
+
+
+def _told(stage: str, words: tuple[str, ...], verdict: ErrataError) -> None:
+    """A command that ended with a verdict and no result."""
+    sys.stdout.write(f"  $ errata {stage} {' '.join(words)}\n    {_short(str(verdict))}\n")
+    sys.stdout.flush()
 
 
 def _short(text: str, width: int = 150) -> str:

@@ -18,6 +18,7 @@ from errata.train import dpo, reference, reward, sft
 from errata.train.job import Interrupted
 from errata.train.logprobs import ready
 from errata.train.model import add_lora, load
+from errata.train.packing import Limits
 from errata.train.rollouts import Policy, add_reward
 from errata.train.tokens import encode_pairs
 from errata.workspace import Workspace
@@ -40,7 +41,7 @@ def margins(ws: Workspace, run: str) -> list[float]:
         engine.model.load_adapter(str(adapter))
     pairs = encode_pairs(engine.tokenizer, jsonl.read(ws.data / "prefs.jsonl", PreferencePair), 256)
     scorer = ready(engine.model, engine.tokenizer.pad_token_id, 256)
-    found = reference.compute(scorer, pairs, 7, 0)
+    found = reference.compute(scorer, pairs, Limits(7))
     return [chosen - rejected for chosen, rejected in found]
 
 
@@ -84,7 +85,7 @@ def test_reference_scores_do_not_depend_on_the_batch(lessons: Workspace, knobs: 
     model, tokenizer = load(knobs["model"])
     pairs = encode_pairs(tokenizer, jsonl.read(lessons.data / "prefs.jsonl", PreferencePair), 256)
     scorer = ready(model, tokenizer.pad_token_id, 256)
-    one, many = (reference.compute(scorer, pairs, rows, 0) for rows in (1, 32))
+    one, many = (reference.compute(scorer, pairs, Limits(rows)) for rows in (1, 32))
 
     for single, batched in zip(one, many, strict=True):
         assert single == pytest.approx(batched, abs=1e-3)

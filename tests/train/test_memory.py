@@ -129,8 +129,8 @@ def test_memory_that_runs_out_in_a_mean_loss_changes_nothing(
     model, tokenizer = load(knobs["model"])
     pairs = encode_pairs(tokenizer, jsonl.read(lessons.data / "prefs.jsonl", PreferencePair), 256)
     scorer = ready(model, tokenizer.pad_token_id, 256)
-    before = mean_loss(scorer, pairs, 16, 0)
+    before = mean_loss(scorer, pairs, Limits(16))
     failed = no_more_than(monkeypatch, 3)
 
-    assert mean_loss(scorer, pairs, 16, 0) == pytest.approx(before, abs=1e-5)
+    assert mean_loss(scorer, pairs, Limits(16)) == pytest.approx(before, abs=1e-5)
     assert failed == [16, 8, 4]

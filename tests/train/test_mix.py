@@ -16,6 +16,7 @@ from errata.records import Case, Message, Predicate, SftExample
 from errata.store import runs
 from errata.train import mix, sft
 from errata.train.mix import Replaying
+from errata.train.packing import Limits
 from errata.train.watch import Watching
 from errata.workspace import Workspace
 
@@ -116,13 +117,13 @@ def test_a_rows_loss_is_the_models_and_does_not_depend_on_the_batch(
     rows = jsonl.read(lessons.data / "sft.jsonl", SftExample)
     trees = encode_sft(tokenizer, rows, 256)
     scorer = ready(model, tokenizer.pad_token_id, 256)
-    one, many = (mean_loss(scorer, trees, batch, 0) for batch in (1, 7))
+    one, many = (mean_loss(scorer, trees, Limits(batch)) for batch in (1, 7))
     row = encode(tokenizer, conversation(rows[0]), 256, "x")
     with torch.no_grad():
         own = model(torch.tensor([row.ids]), labels=torch.tensor([row.labels])).loss.item()
 
     assert one == pytest.approx(many, abs=1e-4)
-    assert mean_loss(scorer, trees[:1], 1, 0) == pytest.approx(own, abs=1e-4)
+    assert mean_loss(scorer, trees[:1], Limits(1)) == pytest.approx(own, abs=1e-4)
 
 
 def test_forgetting_is_measured_from_the_start_and_alerts(

@@ -24,11 +24,11 @@ from errata.train.logprobs import Scored, Scorer, by_sequence, ready
 from errata.train.losses import LOSSES, margin
 from errata.train.model import load, weights_dtype, with_adapter
 from errata.train.packing import IGNORE, Batch, Limits, Tree, cut, in_parts
-from errata.train.prepare import build, note_halved, pair_trees, show_first, tokens_at_once
+from errata.train.prepare import build, note_halved, pair_trees, show_first
 from errata.train.reference import Pair, cached, compute, key
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
-from errata.train.step import Example, StepTrainer, Sums, autocast
+from errata.train.step import Example, StepTrainer, Sums, autocast, tokens_at_once
 from errata.train.tokens import as_messages
 from errata.train.versus import Versus, after_training
 from errata.workspace import Workspace
@@ -63,11 +63,11 @@ class Config(Training, Versus):
 class DpoTrainer(StepTrainer):
     """Mean preference loss of a step's pairs; `Example.reference` is (chosen, rejected)."""
 
-    knobs: Config
+    config: Config
 
     def sums(self, scored: Scored, batch: Batch, examples: list[Example], total: float) -> Sums:
         """LOSSES[loss] of the pairs' margins, and the chosen answers' own loss if asked for."""
-        knobs = self.knobs
+        knobs = self.config
         policy = by_sequence(scored.logps, batch)
         reference = torch.tensor([e.reference for e in examples], device=policy.device)
         chosen, rejected = policy[::2], policy[1::2]
@@ -97,7 +97,7 @@ def _chosen_tokens(example: Example) -> int:
 
 def check_start(trainer: DpoTrainer, examples: list[Example]) -> None:
     """The untouched policy is the reference: every margin is 0, and the sigmoid loss ln 2."""
-    config, scorer = trainer.knobs, trainer.scorer
+    config, scorer = trainer.config, trainer.scorer
     scorer.model.eval()
     limits = (trainer.limits.rows, trainer.limits.tokens)
     longest = cut(examples[: config.micro_batch], lambda e: e.tree.tokens, *limits)[0]
@@ -111,7 +111,7 @@ def check_start(trainer: DpoTrainer, examples: list[Example]) -> None:
     worst = float(torch.cat(found).abs().max())
     exact = scorer.model.dtype == torch.float32 and not config.mixed
     near = 1e-2 if exact else 1.0
-    if not worst <= near * trainer.knobs.beta:
+    if not worst <= near * trainer.config.beta:
         raise ErrataError(
             f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); "
             "delete .errata/cache/reference and report this"
@@ -138,7 +138,7 @@ def reference_of(job: Job, config: Config, scorer: Scorer, trees: list[Tree]) ->
             autocast(config, model.device),
             model.model.disable_adapter() if bare else nullcontext(),
         ):
-            found = compute(model, trees, limits.rows, limits.tokens, limits)
+            found = compute(model, trees, limits)
         note_halved(job, limits.halved, say("reference", "参考模型"))
         return found
 
@@ -174,7 +174,6 @@ def prepare(job: Job) -> Trainer:
     ]
     train, checks = examples[: len(rows)], examples[len(rows) :]
     trainer = DpoTrainer(model, scorer, config, job.checkpoints, train, checks)
-    trainer.knobs = config
     if config.reference == "start":
         check_start(trainer, train)
     job.run.links((row.id, job.run.id, "trained") for row in rows)

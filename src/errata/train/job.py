@@ -51,7 +51,6 @@ class Watch(TrainerCallback):
     def __init__(self, budget_hours: float | None) -> None:
         self.deadline = None if budget_hours is None else time.monotonic() + budget_hours * 3600
         self.signalled = self.interrupted = self.over = False
-        self.curve: list[dict[str, float]] = []
         self._old: dict[int, Any] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -70,9 +69,6 @@ class Watch(TrainerCallback):
         if self.interrupted or self.over:
             control.should_save = control.should_training_stop = True
         return control
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        self.curve.append({"step": state.global_step, **(logs or {})})
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self.restore()

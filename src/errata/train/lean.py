@@ -84,7 +84,6 @@ class LastLayer:
 
     def __init__(self, layer: Any) -> None:
         self.rows: Tensor | None = None
-        self.layer = layer
         layer.errata_last = self
         layer.forward = MethodType(_layer_forward, layer)
 

@@ -32,7 +32,7 @@ from errata.train.losses import clipped_policy, clipped_value
 from errata.train.packing import Limits, in_parts
 from errata.train.ppo_config import Config, decay
 from errata.train.ppo_report import finished, give_back
-from errata.train.prepare import build, note_halved, tokens_at_once
+from errata.train.prepare import build, note_halved, note_shortened
 from errata.train.processes import world
 from errata.train.reward import find_reward
 from errata.train.rollouts import (
@@ -47,6 +47,7 @@ from errata.train.rollouts import (
 )
 from errata.train.settings import ALIASES
 from errata.train.stage import Job
+from errata.train.step import tokens_at_once
 from errata.train.tokens import as_messages, render, shorten
 from errata.workspace import Workspace
 
@@ -95,6 +96,7 @@ class Loop:
         trees = max(1, config.micro_batch // config.answers_per_prompt)
         self.limits, self.scoring = Limits(trees, tokens), Limits(HELD_BACK, 2 * tokens)
         self.prompts = self._prompts(job.dataset)
+        self.exam = self._prompts(job.validation)[:HELD_BACK] if job.validation else []
         self.seen_tokens = 0
         self.meter = Meter()
         self.curve: list[dict[str, float]] = []
@@ -105,23 +107,19 @@ class Loop:
     def _prompts(self, path: Path) -> list[list[int]]:
         rows = jsonl.read(path, PreferencePair)
         self.job.run.links((row.id, self.job.run.id, "prompted") for row in rows)
-        unique = {jsonl.canonical(row.prompt): row.prompt for row in rows}
+        unique = {jsonl.canonical(row.prompt): row for row in rows}.values()
         room = self.config.seq_len - self.config.max_new_tokens
         if room < LEAST_PROMPT:
             raise BadInput(
                 f"seq_len {self.config.seq_len} leaves {max(room, 0)} tokens for a prompt beside "
                 f"max_new_tokens {self.config.max_new_tokens}; raise seq_len"
             )
-        whole = [
-            render(self.tokenizer, as_messages(prompt), answer_next=True)
-            for prompt in unique.values()
-        ]
-        if cut := sum(len(ids) > room for ids in whole):
-            self.job.notes.append(
-                say(f"{cut} prompts are longer than {room} tokens and lost their beginning",
-                    f"{cut} 个提示超过 {room} 个 token，开头被截去")
-            )  # fmt: skip
-        return [shorten(self.tokenizer, ids, room) for ids in whole]
+        whole = {
+            row.id: render(self.tokenizer, as_messages(row.prompt), answer_next=True)
+            for row in unique
+        }
+        note_shortened(self.job, [id for id, ids in whole.items() if len(ids) > room])
+        return [shorten(self.tokenizer, ids, room) for ids in whole.values()]
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Copies of what is trained."""
@@ -196,11 +194,10 @@ class Loop:
 
     def held_back(self) -> float | None:
         """Mean reward of greedy answers to prompts that were never trained on."""
-        if self.job.validation is None:
+        if not self.exam:
             return None
-        prompts = self._prompts(self.job.validation)[:HELD_BACK]
         decoding = Decoding(self.config.max_new_tokens)
-        seen = observe(self.policy, prompts, decoding, self.sampler, self.ends, self.scoring)
+        seen = observe(self.policy, self.exam, decoding, self.sampler, self.ends, self.scoring)
         return float(seen.reward.mean())
 
     def step(self, index: int) -> bool:
@@ -212,8 +209,7 @@ class Loop:
         each = config.answers_per_prompt
         picked = [rng.choice(self.prompts) for _ in range(config.rollout_batch // each)]
         decoding = Decoding(config.max_new_tokens, config.temperature, config.seed + index)
-        how = (decoding, self.sampler, self.ends, self.scoring, each)
-        seen = observe(self.policy, picked, *how)
+        seen = observe(self.policy, picked, decoding, self.sampler, self.ends, self.scoring, each)
         self.seen_tokens += sum(tree.tokens for tree in seen.trees)
         reward, kl = float(seen.reward.mean()), seen.kl
         point = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
 from transformers import set_seed
 
 from errata.language import say
@@ -67,6 +66,11 @@ def pair_trees(job: Job, tokenizer: Any, rows: list[PreferencePair]) -> list[Tre
 
 def _tell(job: Job, shortened: list[str], trees: list[Tree]) -> None:
     job.longest = max([job.longest or 0, *(tree.tokens for tree in trees)])
+    note_shortened(job, shortened)
+
+
+def note_shortened(job: Job, shortened: list[str]) -> None:
+    """A note in the record, if prompts of these rows lost their beginning."""
     if shortened:
         seq_len = job.config.seq_len
         job.notes.append(
@@ -84,13 +88,6 @@ def show_first(job: Job, tokenizer: Any, tree: Tree) -> None:
     job.extra["first_row"] = shown
     page = f"## First row, what is learnt in ⟦ ⟧\n\n```\n{shown}\n```"
     job.extra["pages"] = [*job.extra.get("pages", []), page]
-
-
-def tokens_at_once(config: Panel, device: torch.device) -> int:
-    """The panel's budget, or what suits the device."""
-    from errata.train.step import TOKENS_AT_ONCE
-
-    return config.micro_tokens or TOKENS_AT_ONCE.get(device.type, 0)
 
 
 def note_halved(job: Job, times: int, where: str) -> None:

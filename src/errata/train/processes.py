@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from errata.store.runs import Run
@@ -69,12 +68,7 @@ class Beside(Run):
         self.dir = self.ws.runs / self.id
         return self
 
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: Any) -> None:
         return None
 
     def input(self, path: str | Path, role: str = "") -> Path:

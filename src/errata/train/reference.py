@@ -28,12 +28,8 @@ def key(candidate: Candidate, settings: dict[str, Any], trees: list[Tree]) -> st
 
 
 @torch.no_grad()
-def compute(
-    scorer: Scorer, trees: list[Tree], rows: int, tokens: int, limits: Limits | None = None
-) -> list[Pair]:
-    """One tuple a tree: the sums over its branches. Longest first, so that length-sorted.
-
-    `limits`, instead of `rows` and `tokens`, tells the caller how often memory ran out."""
+def compute(scorer: Scorer, trees: list[Tree], limits: Limits) -> list[Pair]:
+    """One tuple a tree: the sums over its branches. Longest first, so that length-sorted."""
     scorer.model.eval()
     found: list[Pair] = [()] * len(trees)
 
@@ -43,15 +39,15 @@ def compute(
             size = len(trees[index].branches)
             found[index], sums = tuple(sums[:size]), sums[size:]
 
-    in_parts(range(len(trees)), lambda i: trees[i].tokens, limits or Limits(rows, tokens), score)
+    in_parts(range(len(trees)), lambda i: trees[i].tokens, limits, score)
     return found
 
 
 @torch.no_grad()
-def mean_loss(scorer: Scorer, trees: list[Tree], rows: int, tokens: int) -> float:
+def mean_loss(scorer: Scorer, trees: list[Tree], limits: Limits) -> float:
     """Mean −log p of the trees' labelled tokens, in nats."""
     was_training = scorer.model.training
-    total = sum(sum(sums) for sums in compute(scorer, trees, rows, tokens))
+    total = sum(sum(sums) for sums in compute(scorer, trees, limits))
     scorer.model.train(was_training)
     return -total / sum(tree.learnt for tree in trees)
 

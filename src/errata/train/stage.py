@@ -30,11 +30,13 @@ from errata.train import footprint, log
 from errata.train.accept import ask, judge, metrics_of
 from errata.train.job import Clock, Start, Watch, cut_off_run, fit
 from errata.train.mix import Replaying
-from errata.train.prepare import note_halved, tokens_at_once
+from errata.train.packing import Limits
+from errata.train.prepare import note_halved
 from errata.train.probe import probe
 from errata.train.processes import first, run_of, sharded, shared
 from errata.train.sentinel import Sentinel, allowed_hours, before, price
 from errata.train.settings import Panel, Training
+from errata.train.step import tokens_at_once
 from errata.train.watch import Measurement, Watching
 from errata.workspace import Workspace
 
@@ -103,12 +105,12 @@ class Job:
         config, attacks, business = self.config, *self.suites
         files = {"dataset": self.dataset, "validation": self.validation}
         files["retention"] = self.retention
-        replays = isinstance(config, Replaying) and config.replay and config.replay_share
-        if isinstance(config, Replaying) and config.replay and replays:
-            files["replay"] = self.ws.path(config.replay)  # without what the suites hold
-        if replays or (isinstance(config, Watching) and config.audit_cases):
+        replay = config.replay if isinstance(config, Replaying) and config.replay_share else None
+        if replay:
+            files["replay"] = self.ws.path(replay)  # without what the suites hold
+        if replay or (isinstance(config, Watching) and config.audit_cases):
             files["attacks"] = attacks
-        if replays or (isinstance(config, Watching) and config.score_cases):
+        if replay or (isinstance(config, Watching) and config.score_cases):
             files["business"] = business
         there = {name: path for name, path in files.items() if path and path.is_file()}
         return {name: jsonl.digest_file(path) for name, path in there.items()}
@@ -134,9 +136,8 @@ class Job:
         from errata.train.tokens import encode_sft
 
         trees = encode_sft(tokenizer, rows, self.config.seq_len)
-        return mean_loss(
-            self.scorer, trees, len(trees), tokens_at_once(self.config, self.scorer.device)
-        )
+        limits = Limits(len(trees), tokens_at_once(self.config, self.scorer.device))
+        return mean_loss(self.scorer, trees, limits)
 
     def stop_clock(self) -> None:
         """Training is over: what comes after is not counted as its time and memory."""

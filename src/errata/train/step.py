@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from abc import ABC, abstractmethod
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -49,6 +50,11 @@ def autocast(config: Panel, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=config.mixed)
 
 
+def tokens_at_once(config: Panel, device: torch.device) -> int:
+    """The panel's budget, or what suits the device."""
+    return config.micro_tokens or TOKENS_AT_ONCE.get(device.type, 0)
+
+
 class Step:
     """The examples of one optimiser step; opaque, so that nobody walks its token lists."""
 
@@ -67,7 +73,7 @@ class Sums(NamedTuple):
     measured: dict[str, Tensor]
 
 
-class StepTrainer(Trainer):
+class StepTrainer(Trainer, ABC):
     """Subclasses say what an example weighs (`amount`) and what its loss is (`sums`)."""
 
     loss_is_scaled_for_ga = True
@@ -82,7 +88,7 @@ class StepTrainer(Trainer):
         valid: list[Example],
     ) -> None:
         self.scorer, self.config = scorer, config
-        self.tokens_at_once = config.micro_tokens or TOKENS_AT_ONCE.get(scorer.device.type, 0)
+        self.tokens_at_once = tokens_at_once(config, scorer.device)
         self.limits = Limits(config.micro_batch, self.tokens_at_once)
         # Nothing is kept for backward: twice as much goes at once.
         self.eval_limits = Limits(2 * config.micro_batch, 2 * self.tokens_at_once)
@@ -100,9 +106,9 @@ class StepTrainer(Trainer):
         """What the loss of a step is divided by: here pairs."""
         return len(examples)
 
+    @abstractmethod
     def sums(self, scored: Scored, batch: Batch, examples: list[Example], total: float) -> Sums:
         """Loss summed over the examples, and measurements. `total` is the step's `amount`."""
-        raise NotImplementedError
 
     @property
     def halved(self) -> int:

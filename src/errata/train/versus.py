@@ -127,16 +127,16 @@ def leads(
 ) -> list[float]:
     """log π(chosen) − log π(rejected) of each pair."""
     from errata.train.logprobs import ready
-    from errata.train.prepare import tokens_at_once
+    from errata.train.packing import Limits
     from errata.train.reference import compute
-    from errata.train.step import autocast
+    from errata.train.step import autocast, tokens_at_once
     from errata.train.tokens import encode_pairs
 
     scorer = ready(model, tokenizer.pad_token_id, config.seq_len)
     trees = encode_pairs(tokenizer, pairs, config.seq_len)
-    tokens = tokens_at_once(config, scorer.device)
+    limits = Limits(len(trees), tokens_at_once(config, scorer.device))
     with autocast(config, scorer.device):  # as the policy was trained
-        found = compute(scorer, trees, len(trees), tokens)
+        found = compute(scorer, trees, limits)
     return [chosen - rejected for chosen, rejected in found]
 
 
