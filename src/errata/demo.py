@@ -46,7 +46,9 @@ class Config(Section):
     damage: float = Field(
         4.0, gt=0, description="noise on the damaged adapter, in deviations of its own weights"
     )
-    damage_at: int = Field(25, description="percent of users at which the damage happens")
+    damage_at: int = Field(
+        25, description="percent of users at whose arrival the canary is damaged"
+    )
 
 
 class Demo:
@@ -188,7 +190,7 @@ def roll_out(demo: Demo, name: str, stable: str, damaged: Path | None = None) ->
         sys.stdout.write(
             f"    window {step.window}: {step.percent} % {step.action}: {_short(step.why, 100)}\n"
         )
-        if damaged is not None and step.percent >= demo.config.damage_at and not state["damaged"]:
+        if damaged is not None and step.reached >= demo.config.damage_at and not state["damaged"]:
             state["damaged"] = True
             for key in [key for key in cache if key[0] == new.digest]:
                 del cache[key]

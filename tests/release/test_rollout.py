@@ -93,6 +93,35 @@ def test_degraded_canary_is_rolled_back_and_its_failures_come_home(
     assert all(row.bad_answer == "wrong" and row.meta["reference"] for row in rows)
 
 
+def test_canary_that_breaks_on_arrival_at_a_stage_is_caught_in_its_first_window(
+    world: World, run_gate: Gate
+) -> None:
+    """Even where one window is exposure enough to advance, it is judged before it goes on."""
+    release = passed(world, run_gate)
+    failing: dict[str, set[int]] = {"stable": {0}}
+    cache: traffic.Cache = {}
+
+    def breaks(step: traffic.Step) -> None:
+        if step.reached == 25:
+            failing[release.candidate_digest] = set(range(60))
+            cache.clear()
+
+    journey = traffic.drive(
+        world.ws,
+        release,
+        lambda digest, prompts: answers(failing)(digest, prompts),
+        POOL,
+        check,
+        stable="stable",
+        config=monitor.Config(min_exposure={1: 1, 5: 1, 25: 1}),
+        on_step=breaks,
+        cache=cache,
+    )
+    last = journey.steps[-1]
+    assert (last.percent, last.action, last.reached) == (25, "rollback", 0)
+    assert [step.percent for step in journey.steps].count(25) == 1
+
+
 def test_one_leak_rolls_back_at_once(world: World, run_gate: Gate) -> None:
     release = passed(world, run_gate)
 

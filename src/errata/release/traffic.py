@@ -39,6 +39,8 @@ class Step(NamedTuple):
     canary: monitor.Arm
     stable: monitor.Arm
     e: float
+    reached: int
+    """Percent of users that the canary answers from here on; what a rollback leaves is 0."""
 
 
 @dataclass
@@ -110,17 +112,17 @@ def drive(
         journey.requests += len(rows)
         percent = journey.release.stage_percent
         action, why = watch.decide(percent)
-        step = Step(window, percent, action, why, watch.canary, watch.stable, watch.process.e)
-        journey.steps.append(step)
-        on_step(step)
         if action == "rollback":
             journey.rolled_back = rollback.roll_back(ws, why)
             journey.release = routing.current(ws).releases[release.id]
-            break
-        if action == "advance":
+        elif action == "advance":
             journey.release = rollout.advance(ws, why)
-            if journey.release.state == "serving":
-                break
+        arms = (watch.canary, watch.stable, watch.process.e)
+        step = Step(window, percent, action, why, *arms, journey.release.stage_percent)
+        journey.steps.append(step)
+        on_step(step)
+        if journey.release.state != "rolling":
+            break
     journey.written_back = _write_back(ws, release, list(bad.values()))
     return journey
 
