@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,13 +73,21 @@ def test_the_reference_is_the_run_it_started_from_and_not_the_base(
     assert abs(against_base["losses"][0] - math.log(2)) > 0.05
 
 
-def test_a_wrong_reference_stops_the_run_before_its_first_step(
-    lessons: Workspace, knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_wrong_reference_stops_the_run_before_it_has_moved(
+    lessons: Workspace, knobs: dict[str, Any], monkeypatch: pytest.MonkeyPatch, dropout: float
 ):
+    """In its first step, or, where training adds noise, by a look of its own."""
+    moved: list[int] = []
+    monkeypatch.setattr(torch.optim.AdamW, "step", lambda *_: moved.append(1))
+    go(lessons, knobs, max_steps=1, lora_dropout=dropout)
+    assert moved == [1]
     real = dpo.compute
     monkeypatch.setattr(dpo, "compute", lambda *a: [(c + 0.5, r) for c, r in real(*a)])
+    shutil.rmtree(lessons.state / "cache")
     with pytest.raises(ErrataError, match="the policy is not the reference at step 0"):
-        go(lessons, knobs)
+        go(lessons, knobs, lora_dropout=dropout)
+    assert moved == [1]
 
 
 def test_reference_scores_do_not_depend_on_the_batch(lessons: Workspace, knobs: dict[str, Any]):

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from errata.errors import BadInput
 from errata.train import attention, logprobs
 from errata.train.exact import apart, inexact
-from errata.train.logprobs import Transform, ready, score_hidden, transform_of
+from errata.train.head import LOGITS_AT_ONCE, Transform, score_hidden, transform_of
+from errata.train.logprobs import ready
 from errata.train.model import load
 from errata.train.packing import IGNORE, Encoded, Tree, grow
 
@@ -99,13 +100,11 @@ def test_the_frozen_head_has_the_gradient_of_the_plain_one(
     head = torch.nn.Linear(6, 11, bias=biased).requires_grad_(False)
     hidden, targets = torch.randn(rows, 6), torch.randint(0, 11, (rows,))
     pull, transform = torch.randn(rows), Transform(scale, cap)
-    was, logprobs.LOGITS_AT_ONCE = logprobs.LOGITS_AT_ONCE, {"cpu": budget}
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LOGITS_AT_ONCE, "cpu", budget)
         mine = hidden.clone().requires_grad_()
         logps = score_hidden(mine, head, targets, transform)
         (logps * pull).sum().backward()
-    finally:
-        logprobs.LOGITS_AT_ONCE = was
     plain = hidden.clone().requires_grad_()
     table = transform(head(plain)).log_softmax(-1)
     true = table.gather(1, targets[:, None])[:, 0]
@@ -121,7 +120,7 @@ def test_an_open_head_learns_too(monkeypatch: pytest.MonkeyPatch):
     hidden, targets = torch.randn(7, 6), torch.randint(0, 11, (7,))
     grads = []
     for budget in (10_000, 22):
-        monkeypatch.setitem(logprobs.LOGITS_AT_ONCE, "cpu", budget)
+        monkeypatch.setitem(LOGITS_AT_ONCE, "cpu", budget)
         torch.manual_seed(1)
         head = torch.nn.Linear(6, 11)
         score_hidden(hidden.clone().requires_grad_(), head, targets, Transform()).sum().backward()

@@ -14,8 +14,9 @@ import torch
 from errata import candidates
 from errata.errors import BadInput
 from errata.store import runs
-from errata.train import ppo, reward, sft
+from errata.train import accept, ppo, reward, sft
 from errata.train.job import Interrupted
+from errata.train.settings import Bound
 from errata.workspace import Workspace
 
 Adapter = Callable[[Workspace, str], dict[str, Any]]
@@ -47,6 +48,13 @@ def small(knobs: dict[str, Any]) -> dict[str, Any]:
 def go(ws: Workspace, small: dict[str, Any], **more: Any) -> dict[str, Any]:
     """One run; its --json line."""
     return ppo.main(ws, ppo.Config(**{**small, **more})).data
+
+
+def unseen(ws: Workspace) -> str:
+    """A validation file; its name from the workspace."""
+    rows = (ws.data / "prefs.jsonl").read_text().splitlines(keepends=True)[:3]
+    (ws.data / "valid.jsonl").write_text("".join(rows))
+    return "data/valid.jsonl"
 
 
 def notes(ws: Workspace, run: str) -> list[str]:
@@ -119,6 +127,30 @@ def test_a_cut_off_run_goes_on_to_where_a_straight_one_ends(
     assert curves[-1] == curves[0]
     one, two = (adapter_of(ranked, data["run_id"]) for data in (done, straight))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "words"),
+    [
+        ("loss", {}, "`loss` is not measured here; known: .*entropy, hours, kl"),
+        ("eval_reward", {}, "needs validation rows: set eval_dataset"),
+        ("win_rate", {"versus_cases": 0}, "needs versus_cases above 0"),
+    ],
+)
+def test_a_threshold_that_cannot_be_measured_is_refused_before_a_rollout(
+    ranked: Workspace, small: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    name: str, more: dict[str, Any], words: str,
+):  # fmt: skip
+    monkeypatch.setattr("errata.train.prepare.load", lambda *_, **__: pytest.fail("it loads"))
+    with pytest.raises(BadInput, match=words):
+        go(ranked, small, accept={name: Bound(min=0.0)}, **more)
+
+
+def test_what_accept_knows_is_what_a_run_measures(ranked: Workspace, small: dict[str, Any]):
+    bounds = {name: Bound(min=-1e9) for name in (*accept.SAMPLED, *accept.HELD_OUT)}
+    done = go(ranked, small, eval_dataset=unseen(ranked), accept=bounds, max_steps=1)
+
+    assert bounds.keys() <= done["metrics"].keys()
 
 
 def test_above_the_ceiling_it_stops_and_gives_back_the_best_adapter(
@@ -198,11 +230,8 @@ def test_the_learning_rate_is_never_zero(small: dict[str, Any]):
 def test_a_validation_set_measures_the_reward_of_unseen_prompts(
     ranked: Workspace, small: dict[str, Any]
 ):
-    rows = (ranked.data / "prefs.jsonl").read_text().splitlines()[:3]
-    (ranked.data / "valid.jsonl").write_text("\n".join(rows) + "\n")
-
     assert go(ranked, small, max_steps=1)["metrics"]["eval_reward"] is None
-    found = go(ranked, small, max_steps=1, eval_dataset="data/valid.jsonl")["metrics"]
+    found = go(ranked, small, max_steps=1, eval_dataset=unseen(ranked))["metrics"]
     assert isinstance(found["eval_reward"], float)
 
 

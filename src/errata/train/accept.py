@@ -22,25 +22,29 @@ VALIDATED = {
 }
 ATTACKED = ("attack_hit_rate", "refusal_rate")
 ASKED = ("accuracy", "over_refusal_rate", "politeness")
+# PPO has no loss that means anything from one rollout to the next.
+SAMPLED = ("reward", "kl", "entropy", "repetition", "skipped", "hours", "peak_memory_gib")
+HELD_OUT = ("eval_reward", "reward_gap")
 
 
 def metrics_of(job: Job) -> dict[str, str]:
     """Metric → what it needs and this run does not have; "" where it will be measured."""
-    config = job.config
-    found = dict.fromkeys(ALWAYS, "")
+    config, sampled = job.config, job.stage == "ppo"
+    found = dict.fromkeys(SAMPLED if sampled else ALWAYS, "")
     rows = "" if job.validation else "validation rows: set eval_dataset to a file that is there"
-    validated = list(VALIDATED.get(job.stage, ()))
+    validated = ["eval_loss", *VALIDATED.get(job.stage, ())]
     if not getattr(config, "sft_weight", 0):
         validated = [name for name in validated if name != "preference_loss"]
-    found |= dict.fromkeys(["eval_loss", *validated], rows)
+    found |= dict.fromkeys(HELD_OUT if sampled else validated, rows)
     if isinstance(config, Watching) and job.stage != "rm":
         found |= dict.fromkeys(ATTACKED, "" if config.audit_cases else "audit_cases above 0")
         found |= dict.fromkeys(ASKED, "" if config.score_cases else "score_cases above 0")
         kept = ("retention_loss", "retention_rise")
         found |= dict.fromkeys(kept, "" if job.retention else "rows in `retention`")
     if isinstance(config, Versus) and not sharded():
-        found["win_rate"] = "" if config.versus_cases else "versus_cases above 0"
-        if config.versus_cases:  # the same names, of the policy at the end
+        needs = "" if config.versus_cases else "versus_cases above 0"
+        found |= {"win_rate": needs} | ({"preference_score": rows or needs} if sampled else {})
+        if not needs:  # the same names, of the policy at the end
             found |= dict.fromkeys((*ATTACKED, *ASKED[:2]), "")
     return found
 

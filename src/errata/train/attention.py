@@ -67,21 +67,21 @@ def block_mask(spans: Spans, device: torch.device | str) -> Any:
     return create_block_mask(visible, None, None, total, total, device=str(device))
 
 
-def _repeated(x: Tensor, groups: int) -> Tensor:
-    """(1, kv_heads, T, d) → (1, heads, T, d)."""
-    return x if groups == 1 else x.repeat_interleave(groups, 1)
-
-
 def segment_attention(
     query: Tensor, key: Tensor, value: Tensor, spans: Spans, scale: float | None, dropout: float
 ) -> Tensor:
-    """(1, heads, T, d) each → (1, heads, T, d), one kernel call a branch.
+    """(1, heads, T, d) queries, (1, kv_heads, T, d) keys and values → (1, T, heads, d), one kernel
+    call a branch.
 
     The first branch is contiguous with its prefix: one causal call. The others attend to the
-    prefix and themselves under a mask of their own few rows.
+    prefix and themselves under a mask of their own few rows. Heads that share a key take part as
+    a batch of kv_heads, so that nothing is repeated in memory.
     """
     sizes = [size for tree in spans for size in tree]
-    queries, keys, values = (x.split(sizes, 2) for x in (query, key, value))
+    shared = key.shape[1]
+    groups = query.shape[1] // shared
+    queries = query[0].unflatten(0, (shared, groups)).split(sizes, 2)
+    keys, values = (x.transpose(0, 1).split(sizes, 2) for x in (key, value))
     out: list[Tensor] = []
     at = 0
     for prefix, *branches in spans:
@@ -94,13 +94,14 @@ def segment_attention(
             else:
                 mask = torch.ones(size, prefix + size, dtype=torch.bool, device=q.device)
                 mask = mask.tril_(prefix)
+            k, v = (x.expand(-1, groups, -1, -1) for x in (k, v))
             out.append(
                 scaled_dot_product_attention(
                     q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, dropout_p=dropout
                 )
             )
         at += 1 + len(branches)
-    return torch.cat(out, 2)
+    return torch.cat([part.flatten(0, 1).transpose(0, 1) for part in out])[None]
 
 
 def _forward(
@@ -128,10 +129,7 @@ def _forward(
         return found
     if changed := sorted(k for k, v in kwargs.items() if v is not None and k not in HARMLESS):
         raise ValueError(f"attention takes {', '.join(changed)}, which flat rows have no place for")
-    groups = query.shape[1] // key.shape[1]
-    key, value = _repeated(key, groups), _repeated(value, groups)
-    out = segment_attention(query, key, value, spans, scaling, dropout)
-    return out.transpose(1, 2).contiguous(), None
+    return segment_attention(query, key, value, spans, scaling, dropout), None
 
 
 def register() -> None:

@@ -2,7 +2,7 @@
 
 The reference is the model this run started from; its log-probabilities are computed once, before
 the first step, so that training holds one model. Where the policy starts as the reference, the
-sigmoid loss of the untouched policy must be ln 2; that is checked before the first step.
+sigmoid loss of the untouched policy must be ln 2; that is checked before anything moves.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from errata.outcome import Outcome
 from errata.records import Candidate, PreferencePair
 from errata.train.logprobs import Scored, Scorer, by_sequence, ready
 from errata.train.losses import LOSSES, margin
-from errata.train.model import load, weights_dtype, with_adapter
+from errata.train.model import drops, load, weights_dtype, with_adapter
 from errata.train.packing import IGNORE, Batch, Limits, Tree, cut, in_parts
 from errata.train.prepare import build, note_halved, pair_trees, show_first
 from errata.train.reference import Pair, cached, compute, key
@@ -43,7 +43,7 @@ class Config(Training, Versus):
     dataset: str = Field("data/prefs.jsonl", description="preference pairs")
     epochs: float = Field(1.0, gt=0, description="passes over the pairs; more than 2 overfits")
     micro_batch: int = Field(8, ge=1, description="pairs at once")
-    lr: float = Field(2e-4, gt=0, description="a fifth of SFT's or less")
+    lr: float = Field(5e-5, gt=0, description="a twentieth of SFT's; more costs accuracy")
     beta: float = Field(0.1, gt=0, description="KL constraint: higher stays nearer the reference")
     loss: Literal["sigmoid", "ipo", "hinge", "robust"] = Field(
         "sigmoid", description="see losses.py"
@@ -64,6 +64,14 @@ class DpoTrainer(StepTrainer):
     """Mean preference loss of a step's pairs; `Example.reference` is (chosen, rejected)."""
 
     config: Config
+    starts_at_reference = False  # and shows it in its first step, which costs nothing
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        """The frame's; of the first step of all, every margin must be 0."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.starts_at_reference and self.state.global_step == 0:
+            check_start(self, torch.cat(self._measured["margin"]))
+        return loss
 
     def sums(self, scored: Scored, batch: Batch, examples: list[Example], total: float) -> Sums:
         """LOSSES[loss] of the pairs' margins, and the chosen answers' own loss if asked for."""
@@ -95,27 +103,29 @@ def _chosen_tokens(example: Example) -> int:
     return sum(label != IGNORE for label in example.tree.branches[0].labels)
 
 
-def check_start(trainer: DpoTrainer, examples: list[Example]) -> None:
+def check_start(trainer: DpoTrainer, margins: Tensor) -> None:
     """The untouched policy is the reference: every margin is 0, and the sigmoid loss ln 2."""
-    config, scorer = trainer.config, trainer.scorer
-    scorer.model.eval()
-    limits = (trainer.limits.rows, trainer.limits.tokens)
-    longest = cut(examples[: config.micro_batch], lambda e: e.tree.tokens, *limits)[0]
-
-    def margins(part: list[Example]) -> Tensor:
-        scored, batch = scorer([e.tree for e in part])
-        return trainer.sums(scored, batch, part, len(part)).measured["margin"]
-
-    with torch.no_grad(), autocast(config, scorer.device):
-        found = in_parts(longest, lambda e: e.tree.tokens, trainer.eval_limits, margins)
-    worst = float(torch.cat(found).abs().max())
-    exact = scorer.model.dtype == torch.float32 and not config.mixed
-    near = 1e-2 if exact else 1.0
+    exact = trainer.scorer.model.dtype == torch.float32 and not trainer.config.mixed
+    worst, near = float(margins.abs().max()), 1e-2 if exact else 1.0
     if not worst <= near * trainer.config.beta:
         raise ErrataError(
             f"dpo: the policy is not the reference at step 0 (margin {worst:.3g}); "
             "delete .errata/cache/reference and report this"
         )
+
+
+def margins_now(trainer: DpoTrainer, examples: list[Example]) -> Tensor:
+    """Of a few examples, without dropout: the reference had none."""
+    trainer.scorer.model.eval()
+    limits = (trainer.limits.rows, trainer.limits.tokens)
+    longest = cut(examples[: trainer.config.micro_batch], lambda e: e.tree.tokens, *limits)[0]
+
+    def margins(part: list[Example]) -> Tensor:
+        scored, batch = trainer.scorer([e.tree for e in part])
+        return trainer.sums(scored, batch, part, len(part)).measured["margin"]
+
+    with torch.no_grad(), autocast(trainer.config, trainer.scorer.device):
+        return torch.cat(in_parts(longest, lambda e: e.tree.tokens, trainer.eval_limits, margins))
 
 
 def reference_of(job: Job, config: Config, scorer: Scorer, trees: list[Tree]) -> list[Pair]:
@@ -174,8 +184,9 @@ def prepare(job: Job) -> Trainer:
     ]
     train, checks = examples[: len(rows)], examples[len(rows) :]
     trainer = DpoTrainer(model, scorer, config, job.checkpoints, train, checks)
-    if config.reference == "start":
-        check_start(trainer, train)
+    if config.reference == "start" and drops(model):
+        check_start(trainer, margins_now(trainer, train))
+    trainer.starts_at_reference = config.reference == "start" and not drops(model)
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
 

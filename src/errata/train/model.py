@@ -153,6 +153,11 @@ def without_dropout(model: Any) -> None:
                 setattr(part, name, 0.0)
 
 
+def drops(model: Any) -> bool:
+    """Whether training adds noise: LoRA's dropout, once the base's own is off."""
+    return any(isinstance(part, torch.nn.Dropout) and part.p > 0 for part in model.modules())
+
+
 def add_lora(model: Any, rank: int, alpha: float, dropout: float, kind: str = "causal") -> Any:
     """A new trainable adapter on all linear layers but the head; BadInput where peft has none."""
     from peft import LoraConfig, TaskType

@@ -25,6 +25,7 @@ from errata.outcome import Outcome
 from errata.records import PreferencePair
 from errata.store.runs import Run
 from errata.train import collapse
+from errata.train.accept import ask, metrics_of
 from errata.train.footprint import Meter
 from errata.train.job import Interrupted
 from errata.train.kl import AdaptiveKL
@@ -311,6 +312,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
     with Run(ws, "ppo", config) as run:
         reward = find_reward(ws, config.reward_model)
         job = Job(ws, "ppo", config, run, also=(reward[0], candidates.adapter_digest(reward[1])))
+        ask(config.accept, metrics_of(job))
         loop = Loop(job, config, reward)
         run.link(loop.reward_run, run.id, "rewarded")
         before = loop.held_back()

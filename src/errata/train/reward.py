@@ -59,9 +59,11 @@ class RewardTrainer(StepTrainer):
 
 
 def score_name(model: Any) -> str:
-    """Path of the scalar head, inside peft's wrappers if there are any."""
-    names = [name for name, _ in model.named_modules() if name.split(".")[-1] == "score"]
-    return str(names[0])
+    """Path of the scalar head, inside peft's wrappers if there are any; BadInput without one."""
+    for name, _ in model.named_modules():
+        if name.split(".")[-1] == "score":
+            return str(name)
+    raise BadInput(f"rm: {model.config.model_type} has no scalar head `score`; choose another base")
 
 
 def dtype_of(head: Any) -> torch.dtype:

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from errata.errors import BadInput
 from errata.evaluate.generate import Decoding, end_token_ids, generate_batch
-from errata.train.logprobs import Scorer, rows_at_once, transform_of
+from errata.train.head import rows_at_once, transform_of
+from errata.train.logprobs import Scorer
 from errata.train.packing import IGNORE, Encoded, Limits, Tree, in_parts
 
 # (prompts, how to draw, answers each) → answers' token ids, prompt by prompt, the end token with
