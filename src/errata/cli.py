@@ -20,7 +20,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from errata.errors import BadInput, ErrataError
 from errata.language import say
@@ -298,3 +298,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         what = f"{words.stage}: {type(error).__name__}: {error}"
         return _report(f"{what}; this is a bug, --debug shows the trace", 1, words)
+
+
+def start(argv: Sequence[str] | None = None) -> NoReturn:
+    """`main`, and the end of the process. One of several ends at once: on a busy machine, threads
+    of torch's process group abort an interpreter that winds down, after all was done."""
+    code = main(argv)
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)

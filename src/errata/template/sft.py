@@ -1,6 +1,6 @@
 """`accelerate launch sft.py --model llama-7b --dataset data/sft.jsonl …`, as the chapter writes it."""
 import sys
 
-from errata.cli import main
+from errata.cli import start
 
-sys.exit(main(["sft", *sys.argv[1:]]))
+start(["sft", *sys.argv[1:]])
