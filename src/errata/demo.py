@@ -15,7 +15,6 @@ Nothing is scripted: every number is measured on answers that the models really 
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -24,13 +23,13 @@ from typing import Any
 
 from pydantic import Field
 
-from errata import candidates, cli, demo_table, jsonl
+from errata import candidates, cli, demo_table, demo_traffic, jsonl
 from errata.config import Section
 from errata.errors import Blocked, ErrataError, NoDecision
 from errata.init import lay_down
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import ATTACKS, Candidate, Case, PreferencePair, Release
+from errata.records import Candidate, PreferencePair, Release
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
@@ -199,23 +198,13 @@ def roll_out(demo: Demo, name: str, stable: str, damaged: Path | None = None) ->
 
     begun = rollout.start(ws, name)
     knobs = configs.load(ws.configs / "monitor.yaml", monitor.Config)
-    pool = traffic_pool(ws)
+    pool = demo_traffic.pool(ws)
     journey = traffic.drive(
         ws, begun, answer, pool, judge, stable=old.digest, config=knobs, cache=cache, on_step=watch
     )
     if journey.written_back:
         sys.stdout.write(f"    → {journey.written_back}\n")
     return journey.release
-
-
-def traffic_pool(ws: Workspace) -> list[Case]:
-    """What users ask: mostly business, some attacks; tune, for its failures are trained on."""
-    cases = jsonl.read(ws.suites / "business.jsonl", Case)
-    cases += jsonl.read(ws.suites / "attacks.jsonl", Case)
-    tune = sorted((c for c in cases if c.split == "tune"), key=lambda c: c.id.rsplit("-", 1)[-1])
-    business = [case for case in tune if case.category not in ATTACKS]
-    attacks = [case for case in tune if case.category in ATTACKS]
-    return business[:360] + attacks[:40]
 
 
 def compare(demo: Demo, sft: str) -> None:
@@ -261,27 +250,11 @@ def degrade(demo: Demo, dpo: str, serving: Release) -> Release:
     verdict = demo.run("gate", f"candidate={name}", f"baseline={dpo}")
     if verdict.code:
         raise Blocked(f"demo: the second candidate did not pass: {_short(verdict.text, 400)}")
-    damaged = damage(ws, ws.runs / dpo / "adapter", demo.config.damage)
+    damaged = demo_traffic.damage(ws, ws.runs / dpo / "adapter", demo.config.damage)
     after = roll_out(demo, name, serving.candidate_path, damaged)
     if after.state != "rolled_back":
         raise Blocked(f"demo: the damaged canary is {after.state}; see reports/monitor.md")
     return after
-
-
-def damage(ws: Workspace, adapter: Path, scale: float) -> Path:
-    """A copy of an adapter with noise on its weights: what a bad disk or a botched copy leaves."""
-    import torch
-    from safetensors.torch import load_file, save_file
-
-    folder = ws.runs / "damaged-adapter"
-    shutil.copytree(adapter, folder, dirs_exist_ok=True)
-    weights = load_file(folder / "adapter_model.safetensors")
-    rng = torch.Generator().manual_seed(0)
-    for name, value in weights.items():
-        noise = torch.randn(value.shape, generator=rng) * value.std() * scale
-        weights[name] = (value + noise).contiguous()
-    save_file(weights, folder / "adapter_model.safetensors", metadata={"format": "pt"})
-    return folder
 
 
 def come_back(demo: Demo, release: Release) -> str:

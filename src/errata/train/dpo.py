@@ -64,12 +64,12 @@ class DpoTrainer(StepTrainer):
     """Mean preference loss of a step's pairs; `Example.reference` is (chosen, rejected)."""
 
     config: Config
-    starts_at_reference = False  # and shows it in its first step, which costs nothing
+    first_step_tells = False  # whether the policy is the reference: at no cost
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         """The frame's; of the first step of all, every margin must be 0."""
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.starts_at_reference and self.state.global_step == 0:
+        if self.first_step_tells and self.state.global_step == 0:
             check_start(self, torch.cat(self._measured["margin"]))
         return loss
 
@@ -184,9 +184,10 @@ def prepare(job: Job) -> Trainer:
     ]
     train, checks = examples[: len(rows)], examples[len(rows) :]
     trainer = DpoTrainer(model, scorer, config, job.checkpoints, train, checks)
-    if config.reference == "start" and drops(model):
-        check_start(trainer, margins_now(trainer, train))
-    trainer.starts_at_reference = config.reference == "start" and not drops(model)
+    if config.reference == "start":
+        trainer.first_step_tells = not drops(model)
+        if not trainer.first_step_tells:
+            check_start(trainer, margins_now(trainer, train))
     job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
 
