@@ -11,7 +11,7 @@ import pytest
 from errata import cli, compare, jsonl
 from errata.errors import BadInput
 from errata.records import ATTACKS, Case, Message, Predicate, SftExample
-from errata.store import runs
+from errata.store import past
 from errata.train import sft
 from errata.workspace import Workspace
 
@@ -73,21 +73,21 @@ def test_evidence_is_measured_once_and_taken_from_then_on(
 ) -> None:
     ws, made = desk
     compare.main(ws, compare.Config(args=made))
-    first = len(runs.list_runs(ws, "evaluate")), len(runs.list_runs(ws, "safety"))
+    first = len(past.list_runs(ws, "evaluate")), len(past.list_runs(ws, "safety"))
     compare.main(ws, compare.Config(args=made))
 
     assert first == (2, 2)
-    assert (len(runs.list_runs(ws, "evaluate")), len(runs.list_runs(ws, "safety"))) == first
+    assert (len(past.list_runs(ws, "evaluate")), len(past.list_runs(ws, "safety"))) == first
     # Another suite is another exam.
     (ws.configs / "evaluate.yaml").write_text("limit: 1\n")
     compare.main(ws, compare.Config(args=made))
-    assert len(runs.list_runs(ws, "evaluate")) == 4
+    assert len(past.list_runs(ws, "evaluate")) == 4
     # And numbers that somebody changed are no evidence.
-    newest = runs.list_runs(ws, "evaluate")[-1]["id"]
+    newest = past.list_runs(ws, "evaluate")[-1]["id"]
     path = ws.reports / "evaluate" / f"{newest}.json"
     path.write_text(path.read_text().replace("0.0", "1.0"))
     compare.main(ws, compare.Config(args=made))
-    assert len(runs.list_runs(ws, "evaluate")) == 5
+    assert len(past.list_runs(ws, "evaluate")) == 5
 
 
 def test_without_measuring_what_is_missing_stays_open(
@@ -100,7 +100,7 @@ def test_without_measuring_what_is_missing_stays_open(
     text, last = capfd.readouterr().out.rstrip("\n").rsplit("\n", 1)
     assert "not measured: " + ", ".join(made) in text
     assert all("accuracy" not in row or row["accuracy"] is None for row in json.loads(last)["runs"])
-    assert runs.list_runs(ws, "evaluate") == []
+    assert past.list_runs(ws, "evaluate") == []
 
 
 def test_an_unknown_run_is_bad_input_before_anything_is_measured(
@@ -110,6 +110,6 @@ def test_an_unknown_run_is_bad_input_before_anything_is_measured(
 
     assert cli.main(["compare", "-C", str(ws.root), made[0], "20200101-nothing"]) == 2
     assert "20200101-nothing: no such run" in capfd.readouterr().err
-    assert runs.list_runs(ws, "evaluate") == []
+    assert past.list_runs(ws, "evaluate") == []
     with pytest.raises(BadInput, match="name two runs or more"):
         compare.main(ws, compare.Config(args=made[:1]))

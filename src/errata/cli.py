@@ -66,7 +66,8 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "bench": ("errata.serve.bench", "throughput, latency, quality delta", "推理基准"),
     "cost": ("errata.cost.stage", "memory, hours and money, low and high", "显存、时长与费用区间"),
     "runs": ("errata.store.show", "list the runs", "列出所有 run"),
-    "trace": ("errata.store.lineage", "lineage of an id, both ways", "双向溯源"),
+    "trace": ("errata.store.trace", "lineage of an id, both ways", "双向溯源"),
+    "diff": ("errata.store.versions", "rows that differ between two versions", "数据版本差异"),
     "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),
 }
 _GRAMMAR = "[-C DIR] [--config FILE] [--json] [--debug] [key=value | --key value | --flag]… [FILE…]"

@@ -29,7 +29,7 @@ from errata.records import ATTACKS, Candidate, Case, CaseResult, Metric, Metrics
 from errata.release.evidence import written
 from errata.report import bounds, markdown_table, shown
 from errata.safety import audit
-from errata.store import runs
+from errata.store import past
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -120,7 +120,7 @@ def gather(ws: Workspace, config: Config, asked: dict[str, Exam]) -> list[Side]:
     if len(config.args) < 2:
         raise BadInput("compare: name two runs or more, such as `errata compare A B`; "
                        "see `errata runs`")  # fmt: skip
-    records = [runs.get_run(ws, name) for name in config.args]
+    records = [past.get_run(ws, name) for name in config.args]
     found = [(record, candidates.resolve(ws, record["id"])) for record in records]
     sides = []
     for record, candidate in found:

@@ -79,13 +79,13 @@ class Demo:
 
     def measured(self, stage: str, *words: str) -> str:
         """Run evaluate or safety, whatever it concludes; the run id of its evidence."""
-        from errata.store import runs
+        from errata.store import past
 
         try:
             return str(self.run(stage, *words).data["run_id"])
         except (Blocked, NoDecision) as verdict:
             _told(stage, words, verdict)
-        return str(runs.list_runs(self.ws, stage)[-1]["id"])
+        return str(past.list_runs(self.ws, stage)[-1]["id"])
 
     def judge(self, label: str, model: str, full: bool, baseline: str = "tiny") -> None:
         """Evidence about a model, for the gate and for the table."""
@@ -98,14 +98,14 @@ class Demo:
     def train(self, label: str, stage: str, *words: str) -> str:
         """A training stage, with its minutes and memory for the table; its run id. One that its own
         watch marked unfit goes on to the gate, which must not let it pass."""
-        from errata.store import runs
+        from errata.store import past
 
         _reset_peak()
         try:
             self.run(stage, *words)
         except Blocked as verdict:
             _told(stage, words, verdict)
-        record = runs.list_runs(self.ws, stage)[-1]
+        record = past.list_runs(self.ws, stage)[-1]
         used, kl = record["facts"]["used"], record["facts"]["metrics"].get("kl")
         self.models[label] = demo_table.Entry(
             str(record["id"]), minutes=used["wall_seconds"] / 60, gib=used["peak_rss_gib"], kl=kl

@@ -18,7 +18,7 @@ import torch
 
 from errata import jsonl
 from errata.errors import BadInput
-from errata.store import runs
+from errata.store import past
 from errata.train import dpo, reward, sft
 from errata.workspace import Workspace
 
@@ -40,7 +40,7 @@ def launch(ws: Workspace, processes: int, stage: str, knobs: dict[str, Any]) -> 
         capture_output=True, text=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return runs.list_runs(ws, stage)[-1]
+    return past.list_runs(ws, stage)[-1]
 
 
 def keep(ws: Workspace, name: str, count: int) -> None:
@@ -111,7 +111,7 @@ def test_a_signal_to_one_process_stops_all_and_the_run_goes_on_from_there(
             psutil.Process(running.pid).terminate()
     assert running.returncode != 0
     assert "training stopped at step" in said
-    assert runs.get_run(lessons, run)["status"] == "failed"
+    assert past.get_run(lessons, run)["status"] == "failed"
 
 
 @pytest.mark.slow

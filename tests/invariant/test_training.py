@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from errata.store import runs
+from errata.store import past
 from errata.train import attention, dpo, fused, sft
 from errata.train.logprobs import Scorer, ready
 from errata.train.model import add_lora, load
@@ -260,20 +260,20 @@ def test_running_out_of_memory_halves_the_batch_and_not_the_step(
     assert failed[0] == 8
     assert len(failed) == 2  # and never again: the cut is kept
     assert halved["losses"] == pytest.approx(straight["losses"], abs=2e-4)
-    notes = runs.get_run(lessons, halved["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, halved["run_id"])["facts"]["notes"]
     assert any("out of memory" in note for note in notes)
 
 
 def launch(ws: Workspace, processes: int, stage: str, knobs: dict[str, Any]) -> dict[str, Any]:
     """`torchrun … -m errata STAGE`; the record of the run it made."""
     words = [f"{name}={value}" for name, value in knobs.items()]
-    before = {record["id"] for record in runs.list_runs(ws, stage)}
+    before = {record["id"] for record in past.list_runs(ws, stage)}
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
     command = [sys.executable, *torchrun, "-m", "errata", stage, "-C", str(ws.root), *words]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
-    (made,) = [r for r in runs.list_runs(ws, stage) if r["id"] not in before]
+    (made,) = [r for r in past.list_runs(ws, stage) if r["id"] not in before]
     return made
 
 

@@ -3,125 +3,266 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from errata import cli
 from errata.errors import BadInput
-from errata.store import database, ledger
+from errata.jsonl import canonical
+from errata.store import chain, database, keys, ledger, seal
+from errata.store.chain import Event
 from errata.workspace import Workspace
+
+Tamper = Callable[[list[Event]], list[Event]]
 
 
 def fill(ws: Workspace, count: int = 4) -> list[str]:
-    return [ledger.append(ws, "note", number=i, text="越狱") for i in range(count)]
+    """Events, sealed one by one."""
+    found = []
+    for number in range(count):
+        found.append(ledger.append(ws, "note", number=number, text="越狱"))
+        ledger.seal(ws)
+    return found
 
 
-def lines_of(ws: Workspace) -> list[str]:
-    return ledger.file_of(ws).read_text(encoding="utf-8").splitlines()
-
-
-def put_lines(ws: Workspace, lines: list[str]) -> None:
-    ledger.file_of(ws).write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def test_each_event_names_the_hash_of_the_one_before(ws: Workspace):
-    hashes = fill(ws)
+def stored(ws: Workspace) -> list[Event]:
     rows = ledger.events(ws)
-
-    assert [row["hash"] for row in rows] == hashes
-    assert [row["prev"] for row in rows] == ["0" * 64, *hashes[:-1]]
-    assert [json.loads(line) for line in lines_of(ws)] == rows
-    assert ledger.verify(ws) == []
+    return [Event(**{**row, "data": canonical(row["data"])}) for row in rows]
 
 
-def _edit(lines: list[str]) -> list[str]:
-    return [lines[0], lines[1].replace('"number":1', '"number":9'), *lines[2:]]
-
-
-def _rehashed(lines: list[str]) -> list[str]:
-    """A forger who changes an event and every hash after it."""
-    rows = [json.loads(line) for line in lines]
-    rows[1]["data"]["number"] = 9
-    for before, row in zip([None, *rows], rows, strict=False):
-        row["prev"] = before["hash"] if before else ledger.ZERO
-        row["hash"] = ledger.event_hash(*(row[k] for k in ("seq", "ts", "kind", "data", "prev")))
-    return [json.dumps(row, ensure_ascii=False) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("tamper", "message"),
-    [
-        (_edit, "event 2 (note, "),
-        (lambda lines: [lines[0], *lines[2:]], "event 3 (note, "),
-        (lambda lines: [lines[1], lines[0], *lines[2:]], "event 2 (note, "),
-        (lambda lines: lines[:-1], "events 4 to 4 are missing"),
-        (lambda lines: [*lines, "{not json"], "audit/ledger.jsonl:5: not an event"),
-        (_rehashed, "event 2: the store and audit/ledger.jsonl disagree"),
-    ],
-)
-def test_tampering_with_the_file_is_located(
-    ws: Workspace, tamper: Callable[[list[str]], list[str]], message: str
-):
-    fill(ws)
-    put_lines(ws, tamper(lines_of(ws)))
-    problems = ledger.verify(ws)
-
-    assert len(problems) >= 1
-    assert message in problems[0]
-
-
-def test_tampering_with_the_store_is_located(ws: Workspace):
-    fill(ws)
+def put_stored(ws: Workspace, events: Sequence[Event]) -> None:
+    """What somebody with the database in their hands does."""
     with database.writing(ws) as connection:
-        connection.execute(
-            sa.update(database.event).where(database.event.c.seq == 3).values(data='{"number":0}')
-        )
-
-    assert "store: event 3 (note, " in ledger.verify(ws)[0]
-    assert "was changed after it was written" in ledger.verify(ws)[0]
+        connection.execute(sa.delete(database.event))
+        if events:
+            connection.execute(database.event.insert(), [event._asdict() for event in events])
 
 
-def test_a_file_rolled_back_by_git_is_reported_then_completed(ws: Workspace):
-    fill(ws)
-    put_lines(ws, lines_of(ws)[:2])
-
-    assert "events 3 to 4 are missing" in ledger.verify(ws)[0]
-    ledger.append(ws, "note", number=4)
-    assert ledger.verify(ws) == []
-    assert len(lines_of(ws)) == 5
+def put_filed(ws: Workspace, events: Sequence[Event]) -> None:
+    lines = [chain.to_line(event) + "\n" for event in events]
+    ledger.file_of(ws).write_text("".join(lines), encoding="utf-8")
 
 
-def test_a_clone_goes_on_from_the_tracked_file(ws: Workspace, tmp_path: Path):
-    fill(ws)
+def put_both(ws: Workspace, events: Sequence[Event]) -> None:
+    put_stored(ws, events)
+    put_filed(ws, events)
+
+
+def numbered(events: Sequence[Event]) -> list[Event]:
+    """With the numbers that their places have."""
+    return [event._replace(seq=place) for place, event in enumerate(events, 1)]
+
+
+def rehashed(events: Sequence[Event]) -> list[Event]:
+    """With hashes that fit what they hold now."""
+    return list(chain.chained(None, ((e.ts, e.kind, e.data) for e in events)))
+
+
+def edited(event: Event) -> Event:
+    return event._replace(data='{"number":99}')
+
+
+def edit(events: list[Event]) -> list[Event]:
+    return [edited(event) if event.seq == 3 else event for event in events]
+
+
+def edit_and_hash(events: list[Event]) -> list[Event]:
+    new = edited(events[2])
+    return [*events[:2], new._replace(hash=chain.event_hash(*new[:5])), *events[3:]]
+
+
+def delete(events: list[Event]) -> list[Event]:
+    return [*events[:2], *events[3:]]
+
+
+def insert(events: list[Event]) -> list[Event]:
+    (forged,) = chain.chained(events[2], [(events[2].ts, "forged", "{}")])
+    return numbered([*events[:3], forged, *events[3:]])
+
+
+def reorder(events: list[Event]) -> list[Event]:
+    return numbered([*events[:2], events[3], events[2], *events[4:]])
+
+
+def cut_off(events: list[Event]) -> list[Event]:
+    return events[:4]
+
+
+def rewrite(events: list[Event]) -> list[Event]:
+    return rehashed(edit(events))
+
+
+ATTACKS: list[tuple[Tamper, str]] = [
+    (edit, "event 3 (note, "),
+    (edit_and_hash, "event 3 (note, "),
+    (delete, "event 3 is missing: deleted before event 4 (note, "),
+    (lambda e: numbered(delete(e)), "event 3 is missing: deleted before event 3 (note, "),
+    (insert, "event 4 is inserted or moved: event 5 (note, "),
+    (reorder, "event 3 (note, "),
+    (cut_off, "events 5 to 6 are missing, which the checkpoint of "),
+    (rewrite, "event 3 is not what the checkpoint of "),
+]
+
+
+@pytest.mark.parametrize(("tamper", "words"), ATTACKS)
+def test_seven_attacks_on_store_and_file_together_are_found_and_located(
+    store: Workspace, tamper: Tamper, words: str
+):
+    fill(store, 6)
+    put_both(store, tamper(stored(store)))
+    problems = ledger.verify(store)
+
+    assert f"store: {words}" in problems[0]
+    assert any(problem.startswith(f"audit/ledger.jsonl: {words}") for problem in problems)
+
+
+def test_the_words_say_what_was_done(store: Workspace):
+    fill(store, 6)
+    true = stored(store)
+
+    assert chain.breaks(true) == []
+    assert "was changed after it was written" in chain.breaks(edit(true))[0]
+    assert "was rewritten, hash and all: event 4" in chain.breaks(edit_and_hash(true))[0]
+    assert "was moved: it was written after" in chain.breaks(reorder(true))[0]
+    assert len(chain.breaks(edit(true))) == len(chain.breaks(numbered(delete(true)))) == 1
+    assert len(chain.breaks([*edit(true)[:5], edited(true[5])])) == 2
+
+
+def test_an_old_copy_of_the_database_is_found_also_after_it_went_on(
+    store: Workspace, capsys: pytest.CaptureFixture[str]
+):
+    fill(store, 3)
+    copy = stored(store)
+    fill(store, 3)
+    put_stored(store, copy)
+    assert "store: events 4 to 6 are missing, which the checkpoint of " in ledger.verify(store)[0]
+
+    for number in range(5):  # it grows past what was signed, on another branch
+        ledger.append(store, "note", number=-number)
+    capsys.readouterr()
+    ledger.seal(store)
+    assert "not sealed: the store has not the event 6" in capsys.readouterr().err
+    assert any("4 is not what the checkpoint of" in p for p in ledger.verify(store))
+
+
+def test_without_the_key_no_checkpoint_can_be_made_to_fit(store: Workspace):
+    fill(store, 6)
+    put_both(store, forged := rewrite(stored(store)))
+    (path,) = seal.folder(store).glob("*.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    new = [{**line, "head": forged[line["size"] - 1].hash} for line in lines]
+    path.write_text("".join(canonical(line) + "\n" for line in new))
+    assert "its signature does not hold" in ledger.verify(store)[0]
+
+    path.unlink()
+    assert "missing; its key has signed" in ledger.verify(store)[0]
+
+
+def test_a_checkpoint_by_another_key_or_taken_out_of_the_middle_is_found(
+    store: Workspace, tmp_path: Path
+):
+    fill(store, 4)
+    (path,) = seal.folder(store).glob("*.jsonl")
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:1], *lines[2:]]))
+    assert "the checkpoint before it is missing" in ledger.verify(store)[0]
+
+    path.write_text("".join(lines))
+    assert ledger.verify(store) == []
+    (public,) = (store.root / "keys").glob("ledger-*.pub")
+    public.rename(tmp_path / "gone.pub")
+    assert "which is not in keys/" in ledger.verify(store)[0]
+
+
+@pytest.mark.parametrize("where", ["kind", "ts", "data"])
+def test_fields_cannot_be_shifted_into_each_other(store: Workspace, where: str):
+    """What is hashed can be taken apart in one way only."""
+    ledger.append(store, "note", a=1)
+    (event,) = stored(store)
+    shifted = {
+        "kind": event._replace(kind='note","prev":"'),
+        "ts": event._replace(ts=event.ts + '"}'),
+        "data": event._replace(data='{"a":1},"kind":"note"'),
+    }[where]
+    assert chain.breaks([shifted]) != []
+
+
+@given(st.lists(st.tuples(st.text(), st.dictionaries(st.text(), st.text())), max_size=5))
+def test_lines_are_canonical_json_and_come_back(rows: list[tuple[str, dict[str, str]]]):
+    told = [("2026-01-01T00:00:00Z", kind, canonical(data)) for kind, data in rows]
+    for event in chain.chained(None, told):
+        line = chain.to_line(event)
+        assert chain.from_line(line) == event
+        assert line == canonical({**event._asdict(), "data": json.loads(event.data)})
+        body = {**event._asdict(), "data": json.loads(event.data)}
+        del body["hash"]
+        import hashlib
+
+        assert event.hash == hashlib.sha256(canonical(body).encode()).hexdigest()
+
+
+def test_a_file_rolled_back_by_git_is_completed_by_the_next_seal(store: Workspace):
+    fill(store)
+    put_filed(store, stored(store)[:2])
+    assert "audit/ledger.jsonl: events 3 to 4 are missing" in ledger.verify(store)[0]
+    ledger.append(store, "note", number=4)
+    ledger.seal(store)
+    assert ledger.verify(store) == []
+
+
+def test_half_a_line_left_by_a_death_is_written_again(store: Workspace):
+    fill(store)
+    path = ledger.file_of(store)
+    path.write_bytes(path.read_bytes()[:-40])
+    ledger.seal(store)
+    assert ledger.verify(store) == []
+
+
+def test_a_line_longer_than_the_tail_that_is_read(store: Workspace):
+    ledger.append(store, "note", text="长" * 100_000)
+    ledger.seal(store)
+    fill(store, 1)
+    assert ledger.verify(store) == []
+    assert len(ledger.file_of(store).read_text().splitlines()) == 2
+
+
+def test_a_clone_goes_on_from_the_tracked_files(local: Workspace, tmp_path: Path):
+    fill(local)
     clone = tmp_path / "clone"
     (clone / "configs").mkdir(parents=True)
-    (clone / "audit").mkdir()
-    (clone / "audit" / "ledger.jsonl").write_bytes(ledger.file_of(ws).read_bytes())
+    for name in ("audit", "keys"):
+        shutil.copytree(local.root / name, clone / name)
     other = Workspace.find(clone)
 
     assert ledger.verify(other) == []
     ledger.append(other, "note", number=4)
+    ledger.seal(other)
     assert [row["seq"] for row in ledger.events(other)] == [1, 2, 3, 4, 5]
     assert ledger.verify(other) == []
+    assert len(keys.trusted(other, "ledger")) == 2  # the clone has a key of its own
 
 
-def test_a_clone_does_not_go_on_from_a_forged_file(ws: Workspace, tmp_path: Path):
-    fill(ws)
+def test_a_clone_does_not_go_on_from_a_forged_file(local: Workspace, tmp_path: Path):
+    fill(local)
+    put_filed(local, edit(stored(local)))
     clone = tmp_path / "clone"
-    (clone / "audit").mkdir(parents=True)
-    (clone / "audit" / "ledger.jsonl").write_text("\n".join(_edit(lines_of(ws))))
-    with pytest.raises(BadInput, match="event 2"):
+    shutil.copytree(local.audit, clone / "audit")
+    with pytest.raises(BadInput, match="event 3"):
         ledger.append(Workspace(clone), "note")
 
 
-def test_a_full_disk_leaves_neither_copy_with_the_event(
-    ws: Workspace, monkeypatch: pytest.MonkeyPatch
-):
-    fill(ws, 2)
+def test_a_full_disk_leaves_the_file_as_it_was(store: Workspace, monkeypatch: pytest.MonkeyPatch):
+    fill(store, 2)
+    before = ledger.file_of(store).read_bytes()
+    ledger.append(store, "note", number=2)
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
@@ -129,28 +270,37 @@ def test_a_full_disk_leaves_neither_copy_with_the_event(
     with monkeypatch.context() as patch:
         patch.setattr(ledger.os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
-            ledger.append(ws, "note", number=2)
-    assert len(lines_of(ws)) == len(ledger.events(ws)) == 2
-    assert ledger.verify(ws) == []
+            ledger.seal(store)
+    assert ledger.file_of(store).read_bytes() == before
+    ledger.seal(store)
+    assert ledger.verify(store) == []
 
 
-def test_writers_at_once_make_one_chain(ws: Workspace):
-    threads = [threading.Thread(target=fill, args=(ws, 5)) for _ in range(4)]
+def test_many_at_once_are_all_there_or_none(store: Workspace):
+    with pytest.raises(ValueError, match="JSON"):
+        ledger.extend(store, [("note", {"a": 1}), ("note", {"a": float("nan")})])
+    assert ledger.events(store) == []
+    assert len(ledger.extend(store, [("note", {"a": n}) for n in range(2000)])) == 2000
+    assert ledger.verify(store) == []
+
+
+def test_writers_at_once_make_one_chain(store: Workspace):
+    threads = [threading.Thread(target=fill, args=(store, 5)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
 
-    assert len(ledger.events(ws)) == 20
-    assert ledger.verify(ws) == []
+    assert len(ledger.events(store)) == 20
+    assert ledger.verify(store) == []
 
 
-def test_audit_verify_exits_1_on_tampering(ws: Workspace, capsys: pytest.CaptureFixture[str]):
-    fill(ws)
-    assert cli.main(["audit", "verify", "-C", str(ws.root)]) == 0
-    assert "4 events, the chain holds" in capsys.readouterr().out
-    put_lines(ws, _edit(lines_of(ws)))
-    assert cli.main(["audit", "verify", "-C", str(ws.root), "--json"]) == 1
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert json.loads(last)["problems"]
-    assert cli.main(["audit", "burn", "-C", str(ws.root)]) == 2
+def test_audit_verify_exits_1_on_tampering(store: Workspace, capsys: pytest.CaptureFixture[str]):
+    fill(store)
+    assert cli.main(["audit", "verify", "-C", str(store.root)]) == 0
+    assert "4 events, the chain holds; signed up to event 4" in capsys.readouterr().out
+    put_filed(store, edit(stored(store)))
+    assert cli.main(["audit", "verify", "-C", str(store.root), "--json"]) == 1
+    last: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last["problems"]
+    assert cli.main(["audit", "burn", "-C", str(store.root)]) == 2

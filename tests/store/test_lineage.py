@@ -11,8 +11,9 @@ import pytest
 import errata
 from errata import cli, jsonl, language
 from errata.errors import BadInput
-from errata.store.lineage import Node, render, trace
+from errata.store.lineage import Node, trace
 from errata.store.runs import Run
+from errata.store.trace import render
 from errata.workspace import Workspace
 
 

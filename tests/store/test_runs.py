@@ -16,7 +16,8 @@ from errata import git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.store import database, ledger, objects, rolled_back
-from errata.store.runs import Run, get_run, last_run, list_runs
+from errata.store.past import get_run, last_run, list_runs
+from errata.store.runs import Run
 from errata.workspace import Workspace
 
 

@@ -14,7 +14,7 @@ import torch
 from errata import candidates, jsonl
 from errata.errors import BadInput, ErrataError
 from errata.records import PreferencePair
-from errata.store import runs
+from errata.store import past
 from errata.train import dpo, reference, reward, sft
 from errata.train.job import Interrupted
 from errata.train.logprobs import ready
@@ -208,4 +208,4 @@ def test_there_is_no_reward_model_before_one_is_trained(lessons: Workspace):
         reward.find_reward(lessons, "last")
     with pytest.raises(BadInput, match="no such run"):
         reward.find_reward(lessons, "20251216-101500-rm-0000")
-    assert runs.list_runs(lessons, "rm") == []
+    assert past.list_runs(lessons, "rm") == []

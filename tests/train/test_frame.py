@@ -16,7 +16,8 @@ import torch
 from errata import jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Message, PreferencePair
-from errata.store import runs
+from errata.store import past
+from errata.store.runs import Run
 from errata.train import accept, dpo, job, reward, sft
 from errata.train.job import Interrupted, Watch
 from errata.train.model import load
@@ -49,7 +50,7 @@ def shorten_file(path: Path) -> None:
 
 def fingerprint(ws: Workspace, knobs: dict[str, Any], also: tuple[str, ...] = ()) -> str:
     config = sft.Config(**knobs)
-    with runs.Run(ws, "sft", config) as run:
+    with Run(ws, "sft", config) as run:
         return Job(ws, "sft", config, run, also).fingerprint
 
 
@@ -96,13 +97,13 @@ def test_other_validation_rows_are_never_resumed(
     stop_at(2)
     with pytest.raises(Interrupted):
         go(lessons, "sft", knobs, **more)
-    cut = runs.list_runs(lessons, "sft")[-1]["id"]
+    cut = past.list_runs(lessons, "sft")[-1]["id"]
     shorten_file(lessons.data / "valid.jsonl")
 
     with pytest.raises(BadInput, match=f"resume={cut}: no checkpoint of this config and data"):
         go(lessons, "sft", knobs, resume=cut, **more)
     done = go(lessons, "sft", knobs, **more)
-    notes = runs.get_run(lessons, done["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, done["run_id"])["facts"]["notes"]
     assert not any("resumed" in note for note in notes)
 
 
@@ -117,7 +118,7 @@ def test_another_version_of_the_reference_is_never_resumed(
         go(lessons, "dpo", knobs)
     tokenizer = other / "tokenizer_config.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
-    notes = runs.get_run(lessons, go(lessons, "dpo", knobs)["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, go(lessons, "dpo", knobs)["run_id"])["facts"]["notes"]
 
     assert not any("resumed" in note for note in notes)
 
@@ -275,6 +276,6 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_weights_and_names_its_row
     monkeypatch.setattr(trainer, "sums", broken)
     with pytest.raises(Blocked, match=r"loss not finite at step 3 \(rows p-.*\): lower lr"):
         go(lessons, stage, knobs)
-    run = runs.list_runs(lessons, stage)[-1]["id"]
+    run = past.list_runs(lessons, stage)[-1]["id"]
     ours, theirs = adapter_of(lessons, run), adapter_of(lessons, straight["run_id"])
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from errata import jsonl
 from errata.errors import ErrataError
 from errata.records import PreferencePair
-from errata.store import runs
+from errata.store import past
 from errata.train import dpo, processes, sft
 from errata.train.logprobs import Scorer, ready
 from errata.train.model import load
@@ -119,7 +119,7 @@ def test_memory_that_runs_out_in_validation_or_reference_changes_no_number(
     assert failed
     assert halved["losses"] == pytest.approx(straight["losses"], abs=1e-4)
     assert halved["metrics"]["eval_loss"] == pytest.approx(straight["metrics"]["eval_loss"])
-    notes = runs.get_run(lessons, halved["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, halved["run_id"])["facts"]["notes"]
     assert any("out of memory" in note for note in notes)
 
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from errata import jsonl
 from errata.errors import BadInput
 from errata.records import Case, Message, Predicate, SftExample
-from errata.store import runs
+from errata.store import past
+from errata.store.runs import Run
 from errata.train import mix, sft
 from errata.train.mix import Replaying
 from errata.train.packing import Limits
@@ -28,7 +29,7 @@ class Config(sft.Config, Watching, Replaying):
 class FakeJob:
     """What `replayed` reads of a job."""
 
-    def __init__(self, ws: Workspace, config: Config, run: runs.Run) -> None:
+    def __init__(self, ws: Workspace, config: Config, run: Run) -> None:
         self.ws, self.config, self.run, self.notes = ws, config, run, list[str]()
         self.suites = (ws.suites / "attacks.jsonl", ws.suites / "business.jsonl")
 
@@ -82,7 +83,7 @@ def test_a_run_gets_its_replay_and_says_so_and_held_out_rows_stay_out(lessons: W
     jsonl.write(lessons.suites / "business.jsonl", [held])
     ours = jsonl.read(lessons.data / "sft.jsonl", SftExample)
     config = Config(replay="data/general.jsonl", replay_share=0.5)
-    with runs.Run(lessons, "sft", config) as run:
+    with Run(lessons, "sft", config) as run:
         job = FakeJob(lessons, config, run)
         mixed = mix.replayed(job, ours)  # type: ignore[arg-type]
 
@@ -98,7 +99,7 @@ def test_without_replay_rows_stay_as_they_are_and_a_missing_file_is_named(
     lessons: Workspace,
 ) -> None:
     ours = jsonl.read(lessons.data / "sft.jsonl", SftExample)
-    with runs.Run(lessons, "sft", {}) as run:
+    with Run(lessons, "sft", {}) as run:
         assert mix.replayed(FakeJob(lessons, Config(), run), ours) is ours  # type: ignore[arg-type]
         gone = FakeJob(lessons, Config(replay="data/gone.jsonl"), run)
         with pytest.raises(BadInput, match=r"data/gone\.jsonl: no such file"):
@@ -135,7 +136,7 @@ def test_forgetting_is_measured_from_the_start_and_alerts(
         retention="data/general.jsonl", retention_limit=1e-3,
     )  # fmt: skip
     done: dict[str, Any] = sft.main(lessons, config).data
-    facts = runs.get_run(lessons, done["run_id"])["facts"]
+    facts = past.get_run(lessons, done["run_id"])["facts"]
 
     assert done["metrics"]["retention_rise"] != 0
     fired = [d["signal"] for d in facts["decisions"]]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from errata.errors import BadInput
-from errata.store import runs
+from errata.store import past
 from errata.train import dpo, reward, sft
 from errata.train.model import adapt, add_lora, kept_knobs, load, save_adapter, without_dropout
 from errata.workspace import Workspace
@@ -65,7 +65,7 @@ def test_a_reward_model_goes_on_from_an_sft_run(
     config = json.loads((lessons.runs / second / "adapter" / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["task_type"]) == (4, 8.0, "SEQ_CLS")
     # The panel's rank is not the adapter's: the run says so, and its report claims the truth.
-    notes = runs.get_run(lessons, second)["facts"]["notes"]
+    notes = past.get_run(lessons, second)["facts"]["notes"]
     assert any("keeps its lora_r=4, lora_alpha=8" in note for note in notes)
     report = (lessons.reports / "posttrain" / f"{second}.md").read_text()
     assert "| lora\\_r | 4 |" in report

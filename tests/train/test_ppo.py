@@ -13,7 +13,7 @@ import torch
 
 from errata import candidates
 from errata.errors import BadInput
-from errata.store import runs
+from errata.store import past
 from errata.train import accept, ppo, reward, sft
 from errata.train.job import Interrupted
 from errata.train.settings import Bound
@@ -58,7 +58,7 @@ def unseen(ws: Workspace) -> str:
 
 
 def notes(ws: Workspace, run: str) -> list[str]:
-    return list(runs.get_run(ws, run)["facts"]["notes"])
+    return list(past.get_run(ws, run)["facts"]["notes"])
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_a_cut_off_run_goes_on_to_where_a_straight_one_ends(
     monkeypatch.setattr(ppo.Loop, "step", stopping)
     with pytest.raises(Interrupted, match="ppo stopped at rollout 2; run the same command again"):
         go(ranked, small, save_every=2)
-    assert runs.list_runs(ranked, "ppo")[-1]["status"] == "failed"
+    assert past.list_runs(ranked, "ppo")[-1]["status"] == "failed"
     done = go(ranked, small, save_every=2)
 
     assert begun == [0, 1, 2]  # and none twice
@@ -172,7 +172,7 @@ def test_above_the_ceiling_it_stops_and_gives_back_the_best_adapter(
     )
     assert "errata ppo lr=0.15 " in marked
     assert f"errata dpo model={small['model']}" in instead
-    assert runs.get_run(ranked, done["run_id"])["facts"]["bad_config"]["rollout"] == 2
+    assert past.get_run(ranked, done["run_id"])["facts"]["bad_config"]["rollout"] == 2
     # Rollout 0 was sampled before the first step: its best adapter is the untouched one.
     assert len(kept) == 1
     assert not any(w.any() for n, w in adapter_of(ranked, done["run_id"]).items() if "lora_B" in n)

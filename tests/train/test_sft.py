@@ -14,7 +14,8 @@ import torch
 from errata import candidates, cli, jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Message
-from errata.store import runs
+from errata.store import past
+from errata.store.runs import Run
 from errata.train import sft
 from errata.train.job import Interrupted
 from errata.train.logprobs import ready
@@ -99,19 +100,19 @@ def test_an_interrupted_run_goes_on_to_where_a_straight_one_ends(
     more = {"lora_dropout": 0.1, "save_every": 50}  # another config than the straight run's
     with pytest.raises(Interrupted, match="stopped at step 4; run the same command again"):
         go(lessons, knobs, **more)
-    cut = runs.list_runs(lessons, "sft")[-1]
+    cut = past.list_runs(lessons, "sft")[-1]
     assert cut["status"] == "failed"
     assert not (lessons.runs / cut["id"] / "candidate.json").exists()
     assert signal.getsignal(signal.SIGTERM) == before
     done = go(lessons, knobs, **more)
 
     assert begun == [0, 1, 2, 3, 4, 5]  # and none twice
-    notes = runs.get_run(lessons, done["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, done["run_id"])["facts"]["notes"]
     assert notes == [f"resumed from runs/{cut['id']}/checkpoints/checkpoint-4"]
     assert done["losses"] == straight["losses"]
     assert same(adapter_of(lessons, done["run_id"]), adapter_of(lessons, straight["run_id"]), 0.0)
     # What is finished is not gone on with: the same command now is a new run from the start.
-    assert runs.get_run(lessons, go(lessons, knobs, **more)["run_id"])["facts"]["notes"] == []
+    assert past.get_run(lessons, go(lessons, knobs, **more)["run_id"])["facts"]["notes"] == []
 
 
 def test_a_checkpoint_survives_a_second_interruption_and_a_half_written_one_is_passed_over(
@@ -120,19 +121,19 @@ def test_a_checkpoint_survives_a_second_interruption_and_a_half_written_one_is_p
     stop_at(2)
     with pytest.raises(Interrupted):
         go(lessons, knobs)
-    first = runs.list_runs(lessons, "sft")[-1]["id"]
+    first = past.list_runs(lessons, "sft")[-1]["id"]
     torn = lessons.runs / first / "checkpoints" / "checkpoint-9"
     torn.mkdir()
     (torn / "adapter_config.json").write_text("{")
     # A run that died at once left its fingerprint and no checkpoint.
     config = sft.Config(**{"log_every": 1, **knobs})
-    with pytest.raises(RuntimeError), runs.Run(lessons, "sft", config) as run:
+    with pytest.raises(RuntimeError), Run(lessons, "sft", config) as run:
         state = (lessons.runs / first / "resume.json").read_text()
         (run.dir / "resume.json").write_text(state)
         raise RuntimeError("killed before its first checkpoint")
     done = go(lessons, knobs)
 
-    notes = runs.get_run(lessons, done["run_id"])["facts"]["notes"]
+    notes = past.get_run(lessons, done["run_id"])["facts"]["notes"]
     assert notes == [f"resumed from runs/{first}/checkpoints/checkpoint-3"]
 
 
@@ -142,14 +143,14 @@ def test_other_data_is_never_resumed(
     stop_at(2)
     with pytest.raises(Interrupted):
         go(lessons, knobs)
-    cut = runs.list_runs(lessons, "sft")[-1]["id"]
+    cut = past.list_runs(lessons, "sft")[-1]["id"]
     rows = (lessons.data / "sft.jsonl").read_text().splitlines(keepends=True)
     jsonl.write_text(lessons.data / "sft.jsonl", "".join(rows[:-1]))
 
     with pytest.raises(BadInput, match="no checkpoint of this config and data"):
         go(lessons, knobs, resume=cut)
     done = go(lessons, knobs)
-    assert runs.get_run(lessons, done["run_id"])["facts"]["notes"] == []
+    assert past.get_run(lessons, done["run_id"])["facts"]["notes"] == []
 
 
 def test_a_budget_ends_a_run_with_what_it_has(lessons: Workspace, knobs: dict[str, Any]):
@@ -221,7 +222,7 @@ def test_unusable_rows_are_bad_input_and_leave_nothing_half_written(
     with pytest.raises(BadInput, match=words):
         go(lessons, knobs)
 
-    run = runs.list_runs(lessons, "sft")[-1]
+    run = past.list_runs(lessons, "sft")[-1]
     assert run["status"] == "failed"
     assert not (lessons.runs / run["id"] / "adapter").exists()
     assert not (lessons.reports / "posttrain").exists()
@@ -367,7 +368,7 @@ def test_the_chapters_flags_are_taken_as_they_stand(
     assert cli.main(["sft", *where, *flags, "max_steps=1", "--json"]) == 0
 
     done = json.loads(capfd.readouterr().out.strip().splitlines()[-1])
-    config = runs.get_run(lessons, done["run_id"])["config"]
+    config = past.get_run(lessons, done["run_id"])["config"]
     assert (config["lr"], config["lora_r"], config["bf16"]) == (2e-4, 64, True)
     saved = json.loads((lessons.path(done["adapter"]) / "adapter_config.json").read_text())
     assert (saved["r"], saved["lora_alpha"], saved["lora_dropout"]) == (64, 16, 0.05)

@@ -16,7 +16,7 @@ from errata import jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Message, SftExample
 from errata.release.gate import unfit
-from errata.store import runs
+from errata.store import past
 from errata.train import sentinel, sft, stage
 from errata.train.audit import Look
 from errata.train.job import Interrupted
@@ -153,7 +153,7 @@ def go(ws: Workspace, knobs: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def facts(ws: Workspace, run: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = runs.get_run(ws, run) if run else runs.list_runs(ws, "sft")[-1]
+    found: dict[str, Any] = past.get_run(ws, run) if run else past.list_runs(ws, "sft")[-1]
     return dict(found["facts"])
 
 
@@ -245,7 +245,7 @@ def test_a_step_whose_loss_is_not_finite_is_not_taken(
     monkeypatch.setattr(sft.SftTrainer, "sums", broken)
     with pytest.raises(Blocked, match=r"loss not finite at step 4 \(rows s-.*\): lower lr"):
         go(lessons, knobs)
-    run = runs.list_runs(lessons, "sft")[-1]
+    run = past.list_runs(lessons, "sft")[-1]
     ours, theirs = adapter_of(lessons, run["id"]), adapter_of(lessons, straight["run_id"])
 
     assert run["status"] == "blocked"
@@ -272,7 +272,7 @@ def test_rising_attack_hits_stop_the_run_mark_it_unfit_and_the_gate_refuses_it(
     with pytest.raises(Blocked, match=r"unfit: attack hits 0\.75 at step 4, at the start 0\.05"):
         go(lessons, knobs, eval_every=2)
     found = facts(lessons)
-    run = runs.list_runs(lessons, "sft")[-1]
+    run = past.list_runs(lessons, "sft")[-1]
 
     assert run["status"] == "blocked"
     assert found["steps"] == 4

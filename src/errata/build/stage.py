@@ -26,6 +26,7 @@ from errata.intake.rules import Rule
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Case, Failure, PreferencePair, SftExample
+from errata.store import versions
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -227,28 +228,31 @@ def _files(
     }
 
 
-def version_id(files: Files) -> str:
-    """The root hash over the sorted hashes of all rows, each with the file it is in."""
-    leaves = sorted(jsonl.digest([name, row]) for name, rows in files.items() for row in rows)
-    return "v-" + jsonl.digest(leaves)[7:23]
-
-
 def _beside(run: Run, name: str) -> Path:
     """Where a file of the version waits until the whole version is written."""
     return run.dir / Path(name).name
 
 
+def _label(row: SftExample | PreferencePair) -> str:
+    """What a row is about, for `errata diff`."""
+    return row.reason if isinstance(row, PreferencePair) else row.scenario or row.why
+
+
 def _write(run: Run, config: Config, files: Files) -> str:
     """The four files, the version file, and the lineage of every row."""
-    version = version_id(files)
+    leaves = {name: [versions.leaf(name, row) for row in rows] for name, rows in files.items()}
+    version = versions.root(leaf for found in leaves.values() for leaf in found)
     for name, rows in files.items():
         jsonl.write(_beside(run, name), rows)
         kind = "pair" if "prefs" in name else "sft"
         part = "validation" if "valid" in name else "train"
-        for row in rows:
+        members = []
+        both: Sequence[SftExample | PreferencePair] = rows
+        for at, row in enumerate(both):
             run.node(row.id, kind, origin=row.origin, part=part)
             run.links((source, row.id, "became") for source in row.made_from)
-            run.link(row.id, version, "in")
+            members.append((row.id, leaves[name][at], _label(row), row.source or ""))
+        run.members(version, name, members)
         run.link(version, name, "is")
     digests = {name: jsonl.digest_file(_beside(run, name)) for name in files}
     counts = {name: len(rows) for name, rows in files.items()}

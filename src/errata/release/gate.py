@@ -27,12 +27,13 @@ from errata.release.evidence import Evidence, collect, compare, problems
 from errata.release.verdict import Rule, Seen, Strictness, decide, judge, judge_languages
 from errata.report import bounds, markdown_table, shown
 from errata.store import database, ledger
-from errata.store.runs import Run, list_runs
+from errata.store.past import list_runs
+from errata.store.runs import Run
 from errata.workspace import Workspace
 
 REQUIRED = tuple(f"safety.attack_hit_rate.{name}" for name in ("jailbreak", "injection", "privacy"))
-# What a rollback brings back, and the ledger that says how it came about.
-_COMMITTED = ("data", "reports", "audit")
+# What a rollback brings back, the ledger that says how it came about, and the keys that sealed it.
+_COMMITTED = ("data", "reports", "audit", "keys")
 EXIT = {"pass": 0, "blocked": 3, "no_decision": 4}
 
 

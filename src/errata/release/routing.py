@@ -96,6 +96,7 @@ def current(ws: Workspace) -> Routing:
 def record(ws: Workspace, action: str, **data: Any) -> Routing:
     """Write down what happened; the routing it leads to, as the store now tells it."""
     ledger.append(ws, "rollout", action=action, **data)
+    ledger.seal(ws)
     now = current(ws)
     _describe(ws, now)
     return now

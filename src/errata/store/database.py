@@ -1,7 +1,8 @@
 """Tables and connections: SQLite in the workspace, or the database that ERRATA_DATABASE_URL names.
 
-Five tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
-which (`node`, `edge`), and what happened (`event`, the ledger).
+Six tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
+which (`node`, `edge`), which rows a dataset version holds (`member`), and what happened (`event`,
+the ledger). `schema` says which release of Errata made them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,9 +19,8 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.pool import NullPool
 
-from errata.errors import ErrataError
+from errata.errors import BadInput, ErrataError
 from errata.workspace import Workspace
 
 metadata = sa.MetaData()
@@ -40,7 +41,8 @@ run_file = sa.Table(
     metadata,
     sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("run_id", sa.String, nullable=False, index=True),
-    sa.Column("role", sa.String, nullable=False),  # in, out, restored (by git, noticed by that run)
+    # in, out, restored (by git, noticed by that run); what lay there when it began: rule, data
+    sa.Column("role", sa.String, nullable=False),
     sa.Column("path", sa.String, nullable=False, index=True),
     sa.Column("digest", sa.String, nullable=False, index=True),
     sa.Column("name", sa.String, nullable=False, default=""),  # what the file was for
@@ -63,6 +65,17 @@ edge = sa.Table(
     sa.Column("kind", sa.String, primary_key=True),
     sa.Column("run_id", sa.String, nullable=False),
 )
+member = sa.Table(
+    "member",
+    metadata,
+    sa.Column("version", sa.String, primary_key=True),
+    sa.Column("file", sa.String, primary_key=True),
+    sa.Column("row", sa.String, primary_key=True, index=True),
+    sa.Column("leaf", sa.String, nullable=False),  # hash of the file's name and all of the row
+    sa.Column("label", sa.String, nullable=False),
+    sa.Column("source", sa.String, nullable=False),
+    sqlite_with_rowid=False,
+)
 event = sa.Table(
     "event",
     metadata,
@@ -72,8 +85,12 @@ event = sa.Table(
     sa.Column("data", sa.Text, nullable=False),
     sa.Column("prev", sa.String, nullable=False),
     sa.Column("hash", sa.String, nullable=False, unique=True),
+    sa.Index("event_kind", "kind", "seq"),
 )
+schema = sa.Table("schema", metadata, sa.Column("number", sa.Integer, primary_key=True))
+SCHEMA = 1  # one more with each change that an older release could not read
 
+_STEP = "check the disk and ERRATA_DATABASE_URL, then run the command again"
 _PREPARING = threading.Lock()
 
 
@@ -97,21 +114,53 @@ def connect(ws: Workspace) -> sa.Engine:
 @lru_cache(maxsize=64)
 def _engine(url: str) -> sa.Engine:
     if not url.startswith("sqlite"):
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = _server(url)
     else:
-        engine = sa.create_engine(url, poolclass=NullPool, connect_args={"timeout": 60})
+        engine = sa.create_engine(url, connect_args={"timeout": 60})
         sa.event.listen(engine, "connect", _sqlite_connect)
         sa.event.listen(engine, "begin", _sqlite_begin)
     sa.event.listen(engine, "handle_error", _one_line)
     with _PREPARING:
-        metadata.create_all(engine)
+        _prepare(engine)
     return engine
+
+
+def _prepare(engine: sa.Engine) -> None:
+    """Make the tables where they are missing; refuse what a newer release of Errata has made."""
+    if not sa.inspect(engine).has_table("schema"):
+        with engine.execution_options(writes=True).begin() as connection:
+            alone(connection)  # PostgreSQL: two that start at once
+            metadata.create_all(connection)
+            insert_new(connection, schema, [{"number": SCHEMA}])
+    with engine.begin() as connection:
+        found = connection.execute(sa.select(sa.func.max(schema.c.number))).scalar() or SCHEMA
+    if found > SCHEMA:
+        raise BadInput(
+            f"store: made by a newer errata (schema {found}, this one reads {SCHEMA}); "
+            "`pip install --upgrade errata`"
+        )
+
+
+def _server(url: str) -> sa.Engine:
+    try:
+        return sa.create_engine(url, pool_pre_ping=True)
+    except ModuleNotFoundError as error:
+        raise BadInput(
+            f"ERRATA_DATABASE_URL: needs {error.name}; `pip install 'errata[postgres]'`"
+        ) from None
+    except sa.exc.ArgumentError:  # its message would show the password
+        raise BadInput(
+            "ERRATA_DATABASE_URL: not a database URL; write postgresql+psycopg://USER@HOST/NAME"
+        ) from None
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+    except sqlite3.Error as error:
+        raise ErrataError(f"store: {error}; {_STEP}") from None
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
@@ -122,9 +171,9 @@ def _sqlite_begin(connection: sa.Connection) -> None:
 
 def _one_line(context: sa.engine.ExceptionContext) -> None:
     error = context.original_exception
-    if isinstance(context.sqlalchemy_exception, sa.exc.OperationalError):
-        step = "check disk space and ERRATA_DATABASE_URL, then run the command again"
-        raise ErrataError(f"store: {error}; {step}") from None
+    if isinstance(context.sqlalchemy_exception, (sa.exc.OperationalError, sa.exc.InternalError)):
+        said = str(error).strip().splitlines()[0]  # the server's next lines repeat the statement
+        raise ErrataError(f"store: {said}; {_STEP}") from None
 
 
 @contextmanager
@@ -139,6 +188,12 @@ def reading(ws: Workspace) -> Iterator[sa.Connection]:
     """One transaction that reads a single state of the store."""
     with connect(ws).begin() as connection:
         yield connection
+
+
+def alone(connection: sa.Connection) -> None:
+    """Until this transaction ends nobody else is past this line. SQLite has one writer anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(20251216)"))
 
 
 def insert_new(

@@ -1,18 +1,20 @@
-"""The audit ledger: a hash chain of events, kept in the store and in `audit/ledger.jsonl`.
+"""The audit ledger: what happened, as a hash chain in the store, sealed in `audit/`.
 
-    hash = sha256(canonical({"seq","ts","kind","data","prev"}))        prev of the first: 64 zeros
+    append(ws, "verdict", id=…)     one event          extend(ws, rows)     many, in one transaction
+    seal(ws)                        `audit/ledger.jsonl` brought up to date, its end signed
 
-Each event names the hash of the one before, so changing, dropping or reordering one breaks every
-later link; the two copies tell a rewritten chain from a true one.
+The chain and what a break in it tells: chain.py. Signed checkpoints: seal.py. A command seals when
+it ends; a verdict, a rollout step and the end of a run do at once.
 
 `errata audit verify` finds and locates tampering: exit 0 when the chain holds, 1 when it does not.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +26,17 @@ from errata.errors import BadInput
 from errata.jsonl import canonical, plain
 from errata.language import say
 from errata.outcome import Outcome
-from errata.store import database
+from errata.store import database, people
+from errata.store import seal as seals
+from errata.store.chain import Event, breaks, chained, from_line, to_line, unsealed
 from errata.workspace import Workspace
 
-ZERO = "0" * 64
-_FIELDS = ("seq", "ts", "kind", "data", "prev", "hash")
+_TAIL = 1 << 16  # bytes read from the end of the tracked copy at first; events are a few hundred
+
+
+_COLUMNS = sa.select(*(database.event.c[name] for name in Event._fields))
+_LAST = _COLUMNS.order_by(database.event.c.seq.desc()).limit(1)
+_INSERT = database.event.insert()
 
 
 class Config(Section):
@@ -37,137 +45,200 @@ class Config(Section):
     args: list[str] = Field(default=["verify"], description="what to do: verify")
 
 
-def event_hash(seq: int, ts: str, kind: str, data: Any, prev: str) -> str:
-    """The hash of one event over its canonical JSON."""
-    body = {"seq": seq, "ts": ts, "kind": kind, "data": data, "prev": prev}
-    return hashlib.sha256(canonical(body).encode()).hexdigest()
-
-
 def file_of(ws: Workspace) -> Path:
     """The copy that git tracks."""
     return ws.audit / "ledger.jsonl"
 
 
-def _stored(connection: sa.Connection) -> list[dict[str, Any]]:
-    rows = connection.execute(sa.select(database.event).order_by(database.event.c.seq))
-    return [{**row._mapping, "data": json.loads(row.data)} for row in rows]
+def append(
+    ws: Workspace,
+    kind: str,
+    *,
+    right: people.Right | None = None,
+    seen: int | None = None,
+    **data: Any,
+) -> str:
+    """Add an event; its hash. `right`: what the actor must be entitled to, else Blocked. `seen`:
+    the number of the newest event of this kind that the caller knows; BadInput if there is a newer.
+    """
+    return extend(ws, [(kind, data)], right=right, seen=seen)[0]
 
 
-def _filed(ws: Workspace) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of the tracked copy, and what could not be read of it."""
-    rows, problems = [], []
-    path = file_of(ws)
-    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else [], 1):
-        try:
-            row = json.loads(line)
-            rows.append({key: row[key] for key in _FIELDS})
-        except (ValueError, KeyError, TypeError):
-            problems.append(f"audit/ledger.jsonl:{number}: not an event")
-    return rows, problems
-
-
-def _broken(rows: list[dict[str, Any]], where: str) -> list[str]:
-    """Which links of a chain do not hold."""
-    problems, prev = [], ZERO
-    for place, row in enumerate(rows, 1):
-        name = f"{where}: event {row['seq']} ({row['kind']}, {row['ts']})"
-        if row["seq"] != place:
-            problems.append(f"{name}: expected number {place}; an event is missing or was moved")
-        if row["prev"] != prev:
-            problems.append(f"{name}: does not follow the event before it")
-        if row["hash"] != event_hash(row["seq"], row["ts"], row["kind"], row["data"], row["prev"]):
-            problems.append(f"{name}: was changed after it was written")
-        if problems:
-            return problems  # every later link depends on this one
-        prev = row["hash"]
-    return problems
-
-
-def append(ws: Workspace, kind: str, **data: Any) -> str:
-    """Add an event; its hash. Both copies have it or neither."""
+def extend(
+    ws: Workspace,
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    *,
+    right: people.Right | None = None,
+    seen: int | None = None,
+) -> list[str]:
+    """Add events (kind, data), all of them or none; their hashes. Each says who acted, in which
+    roles. What holds no JSON is an error before anything is written."""
+    rows = list(rows)
     with database.writing(ws) as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(20251216)"))
-        _adopt(ws, connection)
-        last = connection.execute(
-            sa.select(database.event).order_by(database.event.c.seq.desc()).limit(1)
-        ).one_or_none()
-        seq, prev = (last.seq + 1, last.hash) if last else (1, ZERO)
-        body = {"seq": seq, "ts": database.now(), "kind": kind, "data": plain(data), "prev": prev}
-        row = {**body, "hash": event_hash(**body)}
-        connection.execute(database.event.insert().values({**row, "data": canonical(row["data"])}))
-        _append_line(ws, connection, row)
-    return str(row["hash"])
+        if seen is not None:
+            database.alone(connection)
+            _refuse_overtaken(connection, rows[0][0], seen)
+        return add(ws, connection, rows, right)
 
 
-def _adopt(ws: Workspace, connection: sa.Connection) -> None:
-    """In a fresh clone the store is empty and the tracked copy is not: go on from that copy."""
-    if connection.execute(sa.select(sa.func.count()).select_from(database.event)).scalar():
-        return
-    rows, problems = _filed(ws)
-    problems = problems or _broken(rows, "audit/ledger.jsonl")
-    if problems:
-        raise BadInput(f"{problems[0]}; restore audit/ledger.jsonl with git before going on")
-    database.insert_new(
-        connection, database.event, [{**row, "data": canonical(row["data"])} for row in rows]
-    )
+def add(
+    ws: Workspace,
+    connection: sa.Connection,
+    rows: Iterable[tuple[str, Mapping[str, Any]]],
+    right: people.Right | None = None,
+) -> list[str]:
+    """`extend` as part of a transaction that writes other things: all of it is kept, or nothing."""
+    who = people.entitled(ws, right) if right else people.actor(ws)
+    by = {"actor": who.name, "roles": list(who.roles)}
+    ts = database.now()
+    told = [(ts, kind, canonical(plain({**by, **data}))) for kind, data in rows]
+    database.alone(connection)
+    events = list(chained(_last(connection) or _adopt(ws, connection), told))
+    if events:
+        connection.execute(_INSERT, [event._asdict() for event in events])
+    return [event.hash for event in events]
 
 
-def _append_line(ws: Workspace, connection: sa.Connection, row: dict[str, Any]) -> None:
-    """Add the row to the tracked copy, and before it those that a git checkout took away."""
-    path = file_of(ws)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        size = file.tell()
-        missing = [row]
-        if _last_hash(path) != row["prev"]:
-            stored = _stored(connection)
-            filed, problems = _filed(ws)
-            if not problems and filed == stored[: len(filed)]:
-                missing = stored[len(filed) :]
-        try:
-            file.write("".join(canonical(item) + "\n" for item in missing).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.truncate(path, size)
-            raise
+def _refuse_overtaken(connection: sa.Connection, kind: str, seen: int) -> None:
+    query = sa.select(sa.func.max(database.event.c.seq)).where(database.event.c.kind == kind)
+    newest = connection.execute(query).scalar() or 0
+    if newest > seen:
+        raise BadInput(f"{kind}: another process was faster (event {newest}); look at what it did, "
+                       "then run the command again")  # fmt: skip
 
 
-def _last_hash(path: Path) -> str:
-    """The hash in the last line, read from the end: the file only grows."""
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - (1 << 16)))
-        tail = file.read().splitlines()
-    try:
-        return str(json.loads(tail[-1])["hash"]) if tail else ZERO
-    except (ValueError, KeyError, TypeError):
-        return ""
+def _select(connection: sa.Connection, after: int = 0, kind: str | None = None) -> Iterable[Event]:
+    query = _COLUMNS.where(database.event.c.seq > after).order_by(database.event.c.seq)
+    if kind is not None:
+        query = query.where(database.event.c.kind == kind)
+    return (Event(*row) for row in connection.execute(query))
+
+
+def _last(connection: sa.Connection) -> Event | None:
+    row = connection.execute(_LAST).one_or_none()
+    return Event(*row) if row else None
 
 
 def events(ws: Workspace, kind: str | None = None) -> list[dict[str, Any]]:
     """All events, oldest first, or those of one kind."""
     with database.reading(ws) as connection:
-        return [row for row in _stored(connection) if kind in (None, row["kind"])]
+        found = list(_select(connection, kind=kind))
+    return [{**event._asdict(), "data": json.loads(event.data)} for event in found]
+
+
+def _adopt(ws: Workspace, connection: sa.Connection) -> Event | None:
+    """In a fresh clone the store is empty and the tracked copy is not: go on from that copy."""
+    filed, problems = _filed(ws)
+    problems = problems or [f"audit/ledger.jsonl: {problem}" for problem in breaks(filed)]
+    if problems:
+        raise BadInput(f"{problems[0]}; restore audit/ledger.jsonl with git before going on")
+    database.insert_new(connection, database.event, (event._asdict() for event in filed))
+    return filed[-1] if filed else None
+
+
+def _lines(ws: Workspace) -> list[bytes]:
+    path = file_of(ws)
+    return path.read_bytes().splitlines() if path.is_file() else []
+
+
+def _filed(ws: Workspace) -> tuple[list[Event], list[str]]:
+    """The events of the tracked copy, and what could not be read of it."""
+    found, problems = [], []
+    for number, line in enumerate(_lines(ws), 1):
+        try:
+            found.append(from_line(line.decode()))
+        except ValueError:
+            problems.append(f"audit/ledger.jsonl:{number}: not an event")
+    return found, problems
+
+
+def seal(ws: Workspace) -> None:
+    """Write what is new to the tracked copy, and sign it. A ledger that does not go on from what
+    was sealed before is left as it is, and stderr says so."""
+    with database.writing(ws) as connection:  # no other process seals meanwhile
+        database.alone(connection)
+        last = _last(connection)
+        if last is None:
+            return
+
+        def hash_of(seq: int) -> str | None:
+            query = sa.select(database.event.c.hash).where(database.event.c.seq == seq)
+            return connection.execute(query).scalar()
+
+        why = _export(ws, connection, hash_of) or seals.sign(ws, last.seq, hash_of)
+    if why:
+        step = say("run `errata audit verify`", "请运行 `errata audit verify`")
+        sys.stderr.write(f"errata: audit: not sealed: {why}; {step}\n")
+
+
+def _export(
+    ws: Workspace, connection: sa.Connection, hash_of: Callable[[int], str | None]
+) -> str | None:
+    """Append to the tracked copy the events it lacks; why not, if it does not end within them."""
+    path = file_of(ws)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        end, line = _tail(file)
+        try:
+            filed = from_line(line.decode()) if line else None
+        except ValueError:
+            return "the last line of audit/ledger.jsonl is not an event"
+        if filed and hash_of(filed.seq) != filed.hash:
+            return f"the store has not the event {filed.seq} that audit/ledger.jsonl has"
+        lines = [to_line(event) + "\n" for event in _select(connection, filed.seq if filed else 0)]
+        if not lines:
+            return None
+        file.truncate(end)  # half a line, if a process died while it wrote
+        try:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except BaseException:
+            os.truncate(path, end)
+            raise
+    return None
+
+
+def _tail(file: Any) -> tuple[int, bytes]:
+    """Where the last whole line ends, and that line."""
+    size, span = file.seek(0, os.SEEK_END), _TAIL
+    while True:
+        start = max(0, size - span)
+        file.seek(start)
+        text = file.read(size - start)
+        end = text.rfind(b"\n")
+        begin = text.rfind(b"\n", 0, max(end, 0))
+        if begin >= 0 or start == 0:
+            return start + end + 1, text[begin + 1 : max(end, 0)]
+        span *= 4
 
 
 def verify(ws: Workspace) -> list[str]:
-    """Every problem, located; an empty list means that both copies hold and agree."""
+    """Every problem, located; an empty list means that the chain holds, that the tracked copy is
+    the same as far as it goes, and that both reach the last signed checkpoint."""
     with database.reading(ws) as connection:
-        stored = _stored(connection)
-    filed, problems = _filed(ws)
-    problems += _broken(stored, "store") + _broken(filed, "audit/ledger.jsonl")
-    if problems or not stored:  # a fresh clone has the tracked copy alone
-        return problems
+        stored = list(_select(connection))
+    lines = _lines(ws)
+    if [to_line(event).encode() for event in stored] == lines:  # equal: read and walked once
+        filed, problems = stored, list[str]()
+    else:
+        filed, problems = _filed(ws)
+    points, odd = seals.check(ws)
+    wrong = breaks(stored)
+    problems += odd + [f"store: {problem}" for problem in wrong]
+    wrong = wrong if filed is stored else breaks(filed)
+    problems += [f"audit/ledger.jsonl: {problem}" for problem in wrong]
     for one, other in zip(stored, filed, strict=False):
-        if one != other:
-            return [f"event {one['seq']}: the store and audit/ledger.jsonl disagree"]
-    if len(filed) < len(stored):
-        gone = f"{len(filed) + 1} to {len(stored)}"
-        return [f"audit/ledger.jsonl: events {gone} are missing (rolled back, or cut off)"]
-    if len(stored) < len(filed):
-        return [f"store: events {len(stored) + 1} to {len(filed)} are missing"]
-    return []
+        if one != other and not problems:
+            problems.append(f"event {one.seq}: the store and audit/ledger.jsonl disagree")
+    for name, chain in (("store", stored), ("audit/ledger.jsonl", filed)):
+        if chain or name != "store":  # a fresh clone has the tracked copy alone
+            heads = [event.hash for event in chain]
+            problems += [f"{name}: {problem}" for problem in unsealed(points, heads)]
+    if stored and len(stored) < len(filed):
+        problems.append(f"store: events {len(stored) + 1} to {len(filed)} are missing, which "
+                        "audit/ledger.jsonl has")  # fmt: skip
+    return problems
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
@@ -175,10 +246,13 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if config.args != ["verify"]:
         raise BadInput("audit: say what to do: `errata audit verify`")
     problems = verify(ws)
+    points, _ = seals.check(ws)
     count = max(len(events(ws)), len(_filed(ws)[0]))
-    data = {"events": count, "problems": problems}
+    sealed = max((point.size for point in points), default=0)
+    data = {"events": count, "sealed": sealed, "problems": problems}
     if problems:
         head = say("the audit ledger does not hold:", "审计账本不成立：")
         return Outcome(1, "\n".join([head, *problems]), data)
-    text = say(f"{count} events, the chain holds", f"共 {count} 条事件，哈希链完整")
+    text = say(f"{count} events, the chain holds; signed up to event {sealed}",
+               f"共 {count} 条事件，哈希链完整；已签名至第 {sealed} 条")  # fmt: skip
     return Outcome(0, text, data)

@@ -14,11 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import importlib.metadata
-import json
-import math
 import platform
-import re
 import secrets
 import time
 from collections.abc import Iterable
@@ -32,12 +28,12 @@ import sqlalchemy as sa
 from errata import git
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.jsonl import canonical, digest, digest_file, plain, write_json, write_text
-from errata.store import database, ledger, objects, rolled_back
+from errata.store import database, ledger, objects, past, people, rolled_back, tree
+from errata.store.setting import finite, hidden, policies, versions
 from errata.workspace import Workspace
 
 # What a later `checkout` must be able to bring back byte for byte.
 KEPT = ("data/", "configs/", "policies/", "suites/")
-_SECRET = re.compile(r"(?i)token$|secret|password|passwd|api_?key|authorization")
 _STATUS: dict[type[BaseException], str] = {Blocked: "blocked", NoDecision: "no_decision"}
 _MADE_BY = {
     "data/failures.jsonl": "errata intake FILE…",
@@ -48,37 +44,6 @@ _MADE_BY = {
     "reports/safety/": "errata safety",
     "reports/gate/": "errata gate",
 }
-
-
-def versions() -> dict[str, str]:
-    """What decides a number besides data and config. Never the values of the environment."""
-    found = {"python": platform.python_version(), "machine": platform.platform()}
-    for name in ("errata", "torch", "transformers", "peft", "accelerate", "scikit-learn"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def hidden(value: Any, key: str = "") -> Any:
-    """A config as it may be written down: what looks like a credential is left out."""
-    if isinstance(value, dict):
-        return {name: hidden(item, name) for name, item in value.items()}
-    if isinstance(value, list):
-        return [hidden(item, key) for item in value]
-    if isinstance(value, str) and value and _SECRET.search(key):
-        return "(hidden)"
-    if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]+@", "(hidden)@", value)
-    return value
-
-
-def finite(value: Any) -> Any:
-    """Facts as JSON can hold them: NaN and infinity are no numbers, and become None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    return [finite(item) for item in value] if isinstance(value, list) else value
 
 
 class Run:
@@ -94,11 +59,16 @@ class Run:
         self._outputs: dict[str, str] = {}
         self._edges: list[tuple[str, str, str]] = []
         self._nodes: dict[str, tuple[str, dict[str, Any]]] = {}
+        self._members: list[dict[str, str]] = []
 
     def __enter__(self) -> Run:
-        mark_died(self.ws)
+        past.mark_died(self.ws)
         self._start = time.perf_counter()
+        with database.reading(self.ws) as connection:
+            before = tree.last(connection)
+        now = tree.look(self.ws, before)
         self._make_dir()
+        who = people.actor(self.ws)
         self._head = {
             "id": self.id,
             "stage": self.stage,
@@ -106,6 +76,10 @@ class Run:
             "config_hash": digest(self.config),
             "seed": self.config.get("seed") if isinstance(self.config, dict) else None,
             "git_commit": git.head(self.ws.root),
+            "git_diff": self._keep_diff(),
+            "policies": policies(self.ws),
+            "actor": who.name,
+            "roles": list(who.roles),
             "started": database.now(),
             "env": versions(),
         }
@@ -124,10 +98,21 @@ class Run:
                 )
             )
             rolled_back.notice(self.ws, connection, self.id)
+            changed = tree.changes(before, now)
+            tree.store(connection, self.id, now, changed)
+            if changed:
+                told = [change._asdict() for change in changed]
+                ledger.add(self.ws, connection, [("policy", {"run": self.id, "changes": told})])
         write_json(self.dir / "run.json", self.record())
-        if diff := git.diff_text(self.ws.root, ["configs", "policies", "suites"]):
-            write_text(self.dir / "config.diff", diff)
         return self
+
+    def _keep_diff(self) -> str | None:
+        """What is not committed, but for what the run's tree and reports hold; its digest."""
+        diff = git.diff_text(self.ws.root, [".", ":!data", ":!reports", ":!audit"])
+        if not diff:
+            return None
+        write_text(self.dir / "code.diff", diff)
+        return objects.put(self.ws, self.dir / "code.diff")
 
     def _make_dir(self) -> None:
         self.ws.runs.mkdir(parents=True, exist_ok=True)
@@ -168,6 +153,12 @@ class Run:
     def node(self, id: str, kind: str, **data: Any) -> None:
         """Say what an id is, for `errata trace`."""
         self._nodes[id] = (kind, data)
+
+    def members(self, version: str, file: str, rows: Iterable[tuple[str, str, str, str]]) -> None:
+        """Say that a dataset version holds rows (id, leaf, label, source) in a file."""
+        names = ("row", "leaf", "label", "source")
+        shared = {"version": version, "file": file}
+        self._members += ({**shared, **dict(zip(names, row, strict=True))} for row in rows)
 
     def note(self, **facts: Any) -> None:
         """Numbers and words for run.json: metrics, seconds, peak memory."""
@@ -221,7 +212,7 @@ class Run:
         except (OSError, ErrataError):
             if error is None:
                 with contextlib.suppress(OSError, ErrataError):
-                    _set_status(self.ws, self.id, "failed")
+                    past.set_status(self.ws, self.id, "failed")
                 raise  # else the first error is the one to report
 
     def _finish(self) -> None:
@@ -241,9 +232,10 @@ class Run:
                 .where(database.run.c.id == self.id)
                 .values(status=self.status, record=canonical(record))
             )
+            keys = ("id", "stage", "status", "config_hash", "inputs", "outputs")
+            ledger.add(self.ws, connection, [("run", {key: record[key] for key in keys})])
         write_json(self.dir / "run.json", record)
-        keys = ("id", "stage", "status", "config_hash", "inputs", "outputs")
-        ledger.append(self.ws, "run", **{key: record[key] for key in keys})
+        ledger.seal(self.ws)
 
     def _store_lineage(self, connection: sa.Connection) -> None:
         digests = {name: file["digest"] for (_, name), file in self._files.items()}
@@ -260,6 +252,7 @@ class Run:
                 for src, dst, kind in self._edges
             ),
         )
+        database.insert_new(connection, database.member, self._members)
         ids = list(self._nodes)
         for start in range(0, len(ids), 500):  # a statement holds a limited number of values
             part = ids[start : start + 500]
@@ -272,70 +265,3 @@ class Run:
                 for id, (kind, data) in self._nodes.items()
             ),
         )
-
-
-def _alive(pid: int, born: float) -> bool:
-    try:
-        return bool(abs(psutil.Process(pid).create_time() - born) < 2)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.AccessDenied:
-        return True
-
-
-def _set_status(ws: Workspace, run_id: str, status: str) -> None:
-    with database.writing(ws) as connection:
-        table = database.run
-        query = sa.select(table.c.record).where(table.c.id == run_id)
-        text = connection.execute(query).scalar_one()
-        record = {**json.loads(text), "status": status}
-        values = {"status": status, "record": canonical(record)}
-        connection.execute(table.update().where(table.c.id == run_id).values(**values))
-    if (ws.runs / run_id).is_dir():
-        write_json(ws.runs / run_id / "run.json", record)
-
-
-def mark_died(ws: Workspace) -> list[str]:
-    """Runs of this machine that say `running` and whose process is gone."""
-    table = database.run
-    with database.reading(ws) as connection:
-        found = connection.execute(
-            sa.select(table.c.id, table.c.pid, table.c.born).where(
-                table.c.status == "running", table.c.host == platform.node()
-            )
-        ).all()
-    dead = [id for id, pid, born in found if not _alive(pid, born)]
-    for id in dead:
-        _set_status(ws, id, "died")
-    return dead
-
-
-def list_runs(ws: Workspace, stage: str | None = None) -> list[dict[str, Any]]:
-    """All run records, oldest first."""
-    mark_died(ws)
-    table = database.run
-    query = sa.select(table.c.record).order_by(table.c.began, table.c.id)
-    if stage:
-        query = query.where(table.c.stage == stage)
-    with database.reading(ws) as connection:
-        return [json.loads(text) for text in connection.execute(query).scalars()]
-
-
-def get_run(ws: Workspace, id: str) -> dict[str, Any]:
-    """One run record; a beginning of the id is enough when only one run has it."""
-    mark_died(ws)
-    table = database.run
-    with database.reading(ws) as connection:
-        query = sa.select(table.c.record).where(table.c.id.startswith(id, autoescape=True))
-        found = [json.loads(text) for text in connection.execute(query).scalars()]
-    exact = [record for record in found if record["id"] == id]
-    if len(exact or found) == 1:
-        return dict((exact or found)[0])
-    several = f"fits {len(found)} runs; write more of it"
-    raise BadInput(f"{id}: {several if found else 'no such run; see `errata runs`'}")
-
-
-def last_run(ws: Workspace, stage: str, status: str = "done") -> dict[str, Any] | None:
-    """The newest run of a stage that ended so."""
-    found = [record for record in list_runs(ws, stage) if record["status"] == status]
-    return found[-1] if found else None

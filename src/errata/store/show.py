@@ -10,7 +10,7 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.language import say, word
 from errata.outcome import Outcome
-from errata.store import runs
+from errata.store import past
 from errata.workspace import Workspace
 
 
@@ -32,7 +32,7 @@ def _row(record: dict[str, Any]) -> str:
 
 def newest_candidate(ws: Workspace, stage: str = "") -> str:
     """The newest run that ended well and left a candidate manifest."""
-    for record in reversed(runs.list_runs(ws, stage or None)):
+    for record in reversed(past.list_runs(ws, stage or None)):
         manifest = ws.runs / record["id"] / "candidate.json"
         if record["status"] == "done" and manifest.is_file():
             return str(record["id"])
@@ -44,7 +44,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if config.candidate:
         found_id = newest_candidate(ws, config.stage)
         return Outcome(0, found_id, {"candidate": found_id})
-    found = runs.list_runs(ws, config.stage or None)
+    found = past.list_runs(ws, config.stage or None)
     shown = found[-config.limit :] if config.limit else found
     lines = [_row(record) for record in shown] or [say("no runs yet", "还没有 run")]
     return Outcome(0, "\n".join(lines), {"runs": shown, "total": len(found)})

@@ -11,7 +11,7 @@ from errata.config import Section
 from errata.jsonl import lines
 from errata.language import say, word
 from errata.outcome import Outcome
-from errata.store import database, rolled_back, runs
+from errata.store import database, past, rolled_back
 from errata.workspace import Workspace
 
 # The straight line, and what to type for the next step of it.
@@ -75,7 +75,7 @@ def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> st
 
 def main(ws: Workspace, _config: Config) -> Outcome:
     """Gather it and say it."""
-    last = {record["stage"]: record for record in runs.list_runs(ws)}
+    last = {record["stage"]: record for record in past.list_runs(ws)}
     with database.reading(ws) as connection:
         drift = rolled_back.look(ws, connection)
     data: dict[str, Any] = {

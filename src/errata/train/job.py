@@ -18,7 +18,7 @@ from errata import candidates, jsonl
 from errata.candidates import Base
 from errata.errors import BadInput, ErrataError
 from errata.records import Candidate
-from errata.store import runs
+from errata.store import past
 from errata.train.processes import anywhere
 from errata.train.settings import Panel, Training
 from errata.workspace import Workspace
@@ -127,9 +127,9 @@ def cut_off_run(ws: Workspace, stage: str, config: Panel, inputs: str) -> Path |
     checkpoint, or began with another config or other inputs."""
     if config.resume == "never":
         return None
-    named = None if config.resume == "auto" else runs.get_run(ws, config.resume)["id"]
+    named = None if config.resume == "auto" else past.get_run(ws, config.resume)["id"]
     wanted = jsonl.digest(config.model_dump(exclude={"resume"}))
-    for record in reversed(runs.list_runs(ws, stage)):
+    for record in reversed(past.list_runs(ws, stage)):
         state = ws.runs / record["id"] / "resume.json"
         same = state.is_file() and json.loads(state.read_text()) == {
             "config": wanted,

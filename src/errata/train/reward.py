@@ -18,7 +18,7 @@ from errata import candidates, jsonl
 from errata.errors import BadInput
 from errata.outcome import Outcome
 from errata.records import PreferencePair
-from errata.store import runs
+from errata.store import past
 from errata.train.logprobs import Scored
 from errata.train.losses import bradley_terry
 from errata.train.packing import Batch
@@ -91,7 +91,7 @@ def find_reward(ws: Workspace, name: str) -> tuple[str, Path, Any]:
     """(run id, adapter folder, candidate of its base) of a trained reward model.
 
     `last` is the newest finished run. BadInput when there is none."""
-    record = runs.last_run(ws, "rm") if name == "last" else runs.get_run(ws, name)
+    record = past.last_run(ws, "rm") if name == "last" else past.get_run(ws, name)
     if record is None or not (ws.runs / record["id"] / "adapter").is_dir():
         raise BadInput(f"reward_model={name}: no finished rm run; run `errata rm` first")
     base = candidates.resolve(ws, str(record["config"]["model"]))

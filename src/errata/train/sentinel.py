@@ -23,7 +23,7 @@ from errata.cost.money import PRICES
 from errata.cost.time import gpu
 from errata.errors import BadInput
 from errata.records import Record
-from errata.store.runs import finite
+from errata.store.setting import finite
 from errata.train.audit import Look
 from errata.train.processes import shared
 from errata.train.watch import Decision, Measurement, Watching, best, decide

@@ -1,0 +1,92 @@
+"""What ran: the records of runs, and which of them died."""
+
+from __future__ import annotations
+
+import json
+import platform
+from typing import Any
+
+import psutil
+import sqlalchemy as sa
+
+from errata.errors import BadInput
+from errata.jsonl import canonical, write_json
+from errata.store import database, ledger
+from errata.workspace import Workspace
+
+
+def _alive(pid: int, born: float) -> bool:
+    try:
+        return bool(abs(psutil.Process(pid).create_time() - born) < 2)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def set_status(ws: Workspace, run_id: str, status: str) -> None:
+    with database.writing(ws) as connection:
+        table = database.run
+        query = sa.select(table.c.record).where(table.c.id == run_id)
+        text = connection.execute(query).scalar_one()
+        record = {**json.loads(text), "status": status}
+        values = {"status": status, "record": canonical(record)}
+        connection.execute(table.update().where(table.c.id == run_id).values(**values))
+    if (ws.runs / run_id).is_dir():
+        write_json(ws.runs / run_id / "run.json", record)
+
+
+def mark_died(ws: Workspace) -> list[str]:
+    """Runs of this machine that say `running` and whose process is gone."""
+    table = database.run
+    with database.reading(ws) as connection:
+        found = connection.execute(
+            sa.select(table.c.id, table.c.pid, table.c.born).where(
+                table.c.status == "running", table.c.host == platform.node()
+            )
+        ).all()
+    dead = [id for id, pid, born in found if not _alive(pid, born)]
+    for id in dead:
+        set_status(ws, id, "died")
+        ledger.append(ws, "run", id=id, status="died")
+    return dead
+
+
+def list_runs(ws: Workspace, stage: str | None = None) -> list[dict[str, Any]]:
+    """All run records, oldest first."""
+    mark_died(ws)
+    table = database.run
+    query = sa.select(table.c.record).order_by(table.c.began, table.c.id)
+    if stage:
+        query = query.where(table.c.stage == stage)
+    with database.reading(ws) as connection:
+        return [json.loads(text) for text in connection.execute(query).scalars()]
+
+
+def get_run(ws: Workspace, id: str) -> dict[str, Any]:
+    """One run record; a beginning of the id is enough when only one run has it."""
+    mark_died(ws)
+    table = database.run
+    with database.reading(ws) as connection:
+        query = sa.select(table.c.record).where(table.c.id.startswith(id, autoescape=True))
+        found = [json.loads(text) for text in connection.execute(query).scalars()]
+    exact = [record for record in found if record["id"] == id]
+    if len(exact or found) == 1:
+        return dict((exact or found)[0])
+    several = f"fits {len(found)} runs; write more of it"
+    raise BadInput(f"{id}: {several if found else 'no such run; see `errata runs`'}")
+
+
+def last_run(ws: Workspace, stage: str, status: str = "done") -> dict[str, Any] | None:
+    """The newest run of a stage that ended so."""
+    found = [record for record in list_runs(ws, stage) if record["status"] == status]
+    return found[-1] if found else None
+
+
+def began(ws: Workspace, id: str) -> float:
+    """When a run began, in seconds since 1970."""
+    table = database.run
+    with database.reading(ws) as connection:
+        return float(
+            connection.execute(sa.select(table.c.began).where(table.c.id == id)).scalar_one()
+        )

@@ -1,0 +1,99 @@
+"""Signed checkpoints: how long the ledger was, and what its last event's hash was, when seen.
+
+    audit/checkpoints/<key>.jsonl     {"size","head","ts","key","prev","signature"}
+
+One file a key, so that machines that share a database do not write to the same one; each line
+names the hash of the line before. The signature is over the canonical JSON of all other fields.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from errata.jsonl import canonical
+from errata.store import database, keys
+from errata.store.chain import ZERO, Checkpoint
+from errata.workspace import Workspace
+
+
+def folder(ws: Workspace) -> Path:
+    """Where the checkpoints are; git tracks it."""
+    return ws.audit / "checkpoints"
+
+
+def _body(point: Checkpoint) -> str:
+    fields = point._asdict()
+    del fields["signature"]
+    return canonical(fields)
+
+
+def _line(point: Checkpoint) -> str:
+    return canonical(point._asdict())
+
+
+def _read(path: Path) -> tuple[list[Checkpoint], list[str]]:
+    """Checkpoints of a file, and which of its lines are none."""
+    found, problems = [], []
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            point = Checkpoint(**json.loads(line))
+            if type(point.size) is not int or not all(isinstance(v, str) for v in point[1:]):
+                raise TypeError
+            found.append(point)
+        except (ValueError, TypeError):
+            problems.append(f"audit/checkpoints/{path.name}:{number}: not a checkpoint")
+    return found, problems
+
+
+def sign(ws: Workspace, size: int, hash_of: Callable[[int], str | None]) -> str | None:
+    """Add a checkpoint of this machine's key for a chain of `size` events; None when done, or why
+    it must not be signed: it does not go on from what the key has signed before."""
+    key = keys.own(ws, "ledger")
+    name = keys.key_id(key.public_key())
+    path = folder(ws) / f"{name}.jsonl"
+    points = _read(path)[0] if path.exists() else []
+    last = points[-1] if points else None
+    if last and last.size > size:
+        return f"it has {size} events and the checkpoint of {last.ts} saw {last.size}"
+    if last and hash_of(last.size) != last.head:
+        return f"event {last.size} is not the one that the checkpoint of {last.ts} saw"
+    if last and last.size == size:
+        return None
+    prev = hashlib.sha256(_line(last).encode()).hexdigest() if last else ZERO
+    point = Checkpoint(size, str(hash_of(size)), database.now(), name, prev, "")
+    point = point._replace(signature=keys.sign(key, _body(point)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab") as file:
+        file.write(_line(point).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return None
+
+
+def check(ws: Workspace) -> tuple[list[Checkpoint], list[str]]:
+    """All checkpoints whose signatures hold, oldest first, and what is wrong with the others."""
+    trusted, good, problems = keys.trusted(ws, "ledger"), list[Checkpoint](), list[str]()
+    for path in sorted(folder(ws).glob("*.jsonl")):
+        points, odd = _read(path)
+        problems += odd
+        prev = ZERO
+        for point in points:
+            name = f"audit/checkpoints/{path.name}: checkpoint of {point.ts} ({point.size} events)"
+            key = trusted.get(point.key)
+            if key is None:
+                problems.append(f"{name}: signed by {point.key}, which is not in keys/")
+            elif not keys.holds(key, _body(point), point.signature):
+                problems.append(f"{name}: its signature does not hold")
+            elif point.prev != prev:
+                problems.append(f"{name}: the checkpoint before it is missing")
+            else:
+                good.append(point)
+            prev = hashlib.sha256(_line(point).encode()).hexdigest()
+    for name in trusted:
+        if not (folder(ws) / f"{name}.jsonl").is_file():
+            problems.append(f"audit/checkpoints/{name}.jsonl: missing; its key has signed")
+    return sorted(good), problems

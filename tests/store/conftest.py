@@ -1,0 +1,44 @@
+"""The store's tests run on SQLite, and on PostgreSQL where `ERRATA_TEST_POSTGRES_URL` names one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+import sqlalchemy as sa
+
+from errata.store import database
+from errata.workspace import Workspace
+
+
+@pytest.fixture
+def local(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace with its own database, whatever the environment says."""
+    monkeypatch.delenv("ERRATA_DATABASE_URL", raising=False)
+    return ws
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(
+    request: pytest.FixtureRequest, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Workspace]:
+    """A workspace over an empty database of each kind."""
+    if request.param == "sqlite":
+        monkeypatch.delenv("ERRATA_DATABASE_URL", raising=False)
+        yield ws
+        return
+    url = os.environ.get("ERRATA_TEST_POSTGRES_URL")
+    if not url:
+        pytest.skip("ERRATA_TEST_POSTGRES_URL names no PostgreSQL; .ci/run starts one")
+    schema = f"t{uuid4().hex}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
+    monkeypatch.setenv("ERRATA_DATABASE_URL", f"{url}?options=-csearch_path%3D{schema}")
+    yield ws
+    database.connect(ws).dispose()
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
