@@ -68,6 +68,16 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "runs": ("errata.store.show", "list the runs", "列出所有 run"),
     "trace": ("errata.store.trace", "lineage of an id, both ways", "双向溯源"),
     "diff": ("errata.store.versions", "rows that differ between two versions", "数据版本差异"),
+    "checkout": (
+        "errata.store.checkout",
+        "data/, configs/, policies/ as they were",
+        "恢复历史状态",
+    ),
+    "repair": (
+        "errata.store.repair",
+        "record what was changed for a failure",
+        "登记针对失败的修复",
+    ),
     "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),
 }
 _GRAMMAR = "[-C DIR] [--config FILE] [--json] [--debug] [key=value | --key value | --flag]… [FILE…]"

@@ -259,8 +259,10 @@ def _write(run: Run, config: Config, files: Files) -> str:
     facts = {"id": version, "rows": counts, "files": digests}
     jsonl.write_json(_beside(run, config.outputs.version), facts)
     for name in (*files, config.outputs.version):  # all are written: a full disk changed nothing
-        _beside(run, name).replace(run.output(name))
+        role = "version" if name == config.outputs.version else "data"
+        _beside(run, name).replace(run.output(name, role))
     run.node(version, "version", rows=counts, files=digests)
+    run.event("version", id=version, rows=counts, files=digests)
     return version
 
 

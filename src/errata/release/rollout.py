@@ -26,7 +26,7 @@ from errata.outcome import Outcome
 from errata.records import Release
 from errata.release import monitor, rollback, routing
 from errata.report import markdown_table
-from errata.store import database, ledger
+from errata.store import database, ledger, people
 from errata.workspace import Workspace
 
 STAGES = [1, 5, 25, 100]
@@ -64,6 +64,7 @@ def start(ws: Workspace, candidate: str | None, stages: list[int] | None = None)
 
     Raises Blocked without a passing verdict for this digest, BadInput when a rollout is under way.
     """
+    people.entitled(ws, "promote")
     stages = _checked(stages or STAGES)
     now = routing.current(ws)
     if now.canary:
@@ -90,7 +91,7 @@ def start(ws: Workspace, candidate: str | None, stages: list[int] | None = None)
         salt=name[8:40],
         ts=database.now(),
     )
-    routing.record(ws, "start", release=release, stages=stages)
+    routing.promote(ws, now, "start", release=release, stages=stages)
     return release
 
 
@@ -139,7 +140,7 @@ def advance(ws: Workspace, why: str) -> Release:
         raise BadInput("rollout: none is under way; `errata rollout start` begins one")
     candidates.verify(ws, candidates.resolve(ws, now.canary.candidate_path))
     percent = next_stage(ws, now.canary)
-    after = routing.record(ws, "advance", id=now.canary.id, percent=percent, why=why)
+    after = routing.promote(ws, now, "advance", id=now.canary.id, percent=percent, why=why)
     return after.releases[now.canary.id]
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from errata.jsonl import canonical, plain
 from errata.records import Release
-from errata.store import database, ledger
+from errata.store import database, ledger, people
 from errata.workspace import Workspace
 
 Arm = Literal["stable", "canary"]
@@ -33,6 +33,7 @@ class Routing:
     stable: Release | None = None
     canary: Release | None = None
     releases: dict[str, Release] = field(default_factory=dict)
+    seen: int = 0  # number of the last event that is in it
 
     def arm(self, user: str) -> Arm:
         """Which of the two a user is served by."""
@@ -50,6 +51,7 @@ def fold(events: Iterable[Mapping[str, Any]]) -> Routing:
     now = Routing()
     for event in events:
         _apply(now, event["data"])
+        now.seen = event.get("seq", now.seen)
     return now
 
 
@@ -93,9 +95,22 @@ def current(ws: Workspace) -> Routing:
     return fold(ledger.events(ws, "rollout"))
 
 
-def record(ws: Workspace, action: str, **data: Any) -> Routing:
+def promote(ws: Workspace, now: Routing, action: str, **data: Any) -> Routing:
+    """Give a release more users: a right of roles, and only on the routing that the caller has
+    looked at. Of two processes that promote at once one wins; the other gets BadInput."""
+    return record(ws, action, right="promote", seen=now.seen, **data)
+
+
+def record(
+    ws: Workspace,
+    action: str,
+    *,
+    right: people.Right | None = None,
+    seen: int | None = None,
+    **data: Any,
+) -> Routing:
     """Write down what happened; the routing it leads to, as the store now tells it."""
-    ledger.append(ws, "rollout", action=action, **data)
+    ledger.append(ws, "rollout", right=right, seen=seen, action=action, **data)
     ledger.seal(ws)
     now = current(ws)
     _describe(ws, now)

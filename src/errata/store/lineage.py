@@ -164,7 +164,7 @@ def walk(connection: sa.Connection, start: str, down: bool) -> list[Step]:
     return list(steps)
 
 
-def _describe(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Node]:
+def describe(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Node]:
     """What each id is: a run, a file, something a stage described, or just an item."""
     out: dict[str, Node] = {}
     for part in _chunks(ids):
@@ -251,7 +251,7 @@ def lineage(ws: Workspace, id: str) -> Lineage:
         whole = known(connection, id)
         above, below = walk(connection, whole, False), walk(connection, whole, True)
         ids = {whole} | {end for src, dst, _ in above + below for end in (src, dst)}
-        return Lineage(whole, above, below, _describe(connection, ids))
+        return Lineage(whole, above, below, describe(connection, ids))
 
 
 def everything(ws: Workspace) -> Lineage:
@@ -270,7 +270,7 @@ def everything(ws: Workspace) -> Lineage:
                 steps.append((digest, run_id, _READ[role]))
         ids = {end for src, dst, _ in steps for end in (src, dst)}
         ids |= set(connection.execute(sa.select(database.run.c.id)).scalars())
-        return Lineage("", [], sorted(set(steps)), _describe(connection, ids))
+        return Lineage("", [], sorted(set(steps)), describe(connection, ids))
 
 
 def tree(found: Lineage) -> Node:

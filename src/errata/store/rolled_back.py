@@ -7,6 +7,7 @@ the last commit has it, was rolled back; one that differs from both was changed 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -84,8 +85,13 @@ def notice(ws: Workspace, connection: sa.Connection, run_id: str) -> None:
     if not drift.rolled_back:
         return
     sys.stderr.write(f"errata: {sentence(drift.rolled_back)}\n")
+    restored(ws, connection, run_id, drift.rolled_back)
+
+
+def restored(ws: Workspace, connection: sa.Connection, run_id: str, paths: Iterable[str]) -> None:
+    """Record what is at these paths now as what was left there last."""
     rows = []
-    for path in drift.rolled_back:
+    for path in paths:
         stat = ws.path(path).stat()
         rows.append(
             {
@@ -97,4 +103,5 @@ def notice(ws: Workspace, connection: sa.Connection, run_id: str) -> None:
                 "mtime_ns": stat.st_mtime_ns,
             }
         )
-    connection.execute(database.run_file.insert(), rows)
+    if rows:
+        connection.execute(database.run_file.insert(), rows)

@@ -60,6 +60,7 @@ class Run:
         self._edges: list[tuple[str, str, str]] = []
         self._nodes: dict[str, tuple[str, dict[str, Any]]] = {}
         self._members: list[dict[str, str]] = []
+        self._events: list[tuple[str, dict[str, Any]]] = []
 
     def __enter__(self) -> Run:
         past.mark_died(self.ws)
@@ -150,9 +151,13 @@ class Run:
         """Many links at once."""
         self._edges.extend(edges)
 
-    def node(self, id: str, kind: str, **data: Any) -> None:
+    def node(self, id: str, kind: str, /, **data: Any) -> None:
         """Say what an id is, for `errata trace`."""
         self._nodes[id] = (kind, data)
+
+    def event(self, kind: str, /, **data: Any) -> None:
+        """What the ledger is to say when the run has ended well, beside that it ended."""
+        self._events.append((kind, {"run": self.id, **data}))
 
     def members(self, version: str, file: str, rows: Iterable[tuple[str, str, str, str]]) -> None:
         """Say that a dataset version holds rows (id, leaf, label, source) in a file."""
@@ -233,7 +238,9 @@ class Run:
                 .values(status=self.status, record=canonical(record))
             )
             keys = ("id", "stage", "status", "config_hash", "inputs", "outputs")
-            ledger.add(self.ws, connection, [("run", {key: record[key] for key in keys})])
+            told = self._events if self.status == "done" else []
+            end = ("run", {key: record[key] for key in keys})
+            ledger.add(self.ws, connection, [*told, end])
         write_json(self.dir / "run.json", record)
         ledger.seal(self.ws)
 
