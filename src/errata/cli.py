@@ -78,6 +78,12 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "record what was changed for a failure",
         "登记针对失败的修复",
     ),
+    "erase": (
+        "errata.privacy.erase",
+        "a person's rows, everywhere; who learnt from them",
+        "删除某人的数据",
+    ),
+    "reveal": ("errata.privacy.vault", "a value that redaction took out", "查看保险库中的原值"),
     "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),
 }
 _GRAMMAR = "[-C DIR] [--config FILE] [--json] [--debug] [key=value | --key value | --flag]… [FILE…]"

@@ -112,12 +112,14 @@ GOOD = [
 def ws(tmp_path: Path) -> Workspace:
     (tmp_path / "configs").mkdir()
     ws = Workspace(tmp_path)
+    (ws.configs / "intake.yaml").write_text(SOURCES)
     jsonl.write(ws.data / "failures.jsonl", GOOD)
     jsonl.write(ws.suites / "attacks.jsonl", ATTACKS)
     jsonl.write(ws.suites / "business.jsonl", BUSINESS)
     return ws
 
 
+SOURCES = "sources:\n  local: {purpose: [training], consent: made up for tests}\n"
 CONFIG = stage.Config(replay=10, lookalikes=8, validation=0.2)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field
 
@@ -21,6 +22,7 @@ from errata.build import lint, lint_report, pairs, rubric, sft, split
 from errata.build.heldout import HeldOut
 from errata.config import Section
 from errata.errors import BadInput
+from errata.intake import consent
 from errata.intake.redact import apply, load_policy
 from errata.intake.rules import Rule
 from errata.language import say
@@ -151,12 +153,14 @@ def main(ws: Workspace, config: Config) -> Outcome:
         business = jsonl.read(run.input(config.inputs.business), Case)
         cases = [*attacks, *business]
         _refuse_untouchable(failures, cases, config.inputs.failures)
-        made = make(failures, cases, config)
+        sources = consent.declared(ws)
+        missing = consent.undeclared(sources, (failure.source for failure in failures))
+        may = [f for f in failures if consent.may(sources, f.source, "training")]
+        made = make(may, cases, config)
         if not made.sft:
-            raise BadInput(
-                f"{config.inputs.failures}: no row that can be trained on; "
-                "give failures a `meta.reference`, or take in attacks"
-            )
+            step = f"add {consent.advice(missing)}" if missing else (
+                "give failures a `meta.reference`, or take in attacks")  # fmt: skip
+            raise BadInput(f"{config.inputs.failures}: no row that can be trained on; {step}")
         rules = load_policy(ws).rules
         context = lint.Context(HeldOut(cases), rules)
         report = lint.run(made.pairs, context)
@@ -171,11 +175,11 @@ def main(ws: Workspace, config: Config) -> Outcome:
         facts = lint_report.facts(made, report, files, group_of, held)
         text = lint_report.render(made, report, facts, version)
         jsonl.write_text(run.output(config.outputs.report), text)
-        run.note(version=version, **facts)
+        run.note(version=version, untrained=missing, **facts)
         missed = _missed(
             config.accept, made, files[config.outputs.sft], files[config.outputs.prefs]
         )
-    return _outcome(config, run.id, version, facts, missed)
+    return _outcome(config, run.id, version, {**facts, "untrained": missing}, missed)
 
 
 def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name: str) -> None:
@@ -235,7 +239,9 @@ def _beside(run: Run, name: str) -> Path:
 
 def _label(row: SftExample | PreferencePair) -> str:
     """What a row is about, for `errata diff`."""
-    return row.reason if isinstance(row, PreferencePair) else row.scenario or row.why
+    if isinstance(row, PreferencePair):
+        return row.tags[0] if row.tags else row.reason
+    return row.scenario or row.why
 
 
 def _write(run: Run, config: Config, files: Files) -> str:
@@ -285,7 +291,7 @@ def _missed(
 
 
 def _outcome(
-    config: Config, run_id: str, version: str, facts: dict[str, object], missed: Sequence[str]
+    config: Config, run_id: str, version: str, facts: dict[str, Any], missed: Sequence[str]
 ) -> Outcome:
     text = say(
         f"dataset {version}: {facts['sft']} SFT rows, {facts['pairs']} pairs "
@@ -295,6 +301,13 @@ def _outcome(
         f"（验证集 {facts['sft_valid']} 与 {facts['pairs_valid']}）；"
         f"{facts['needs_human']} 条失败样本待人工处理。详见 {config.outputs.report}。",
     )
+    if facts["untrained"]:
+        told = ", ".join(f"{name} ({count})" for name, count in facts["untrained"].items())
+        text += "\n" + say(
+            f"not trained on, for want of a purpose: {told}; "
+            f"add {consent.advice(facts['untrained'])}",
+            f"因未声明训练用途而未使用：{told}；请添加 {consent.advice(facts['untrained'])}",
+        )
     if missed:
         text += "\n" + say("not accepted: ", "未达验收阈值：") + "; ".join(missed)
     data = {"run_id": run_id, "version": version, "missed": list(missed), **facts}

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import unicodedata
@@ -31,6 +30,7 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.intake.rules import OPTIONAL, RULES, Rule
 from errata.records import Label
+from errata.store import keys
 from errata.workspace import Workspace
 
 WALL = "\x00"
@@ -44,6 +44,10 @@ class Policy(Section):
 
     off: list[str] = Field(default_factory=list, description="ids of rules that do not run")
     on: list[str] = Field(default_factory=list, description="ids of optional rules that do run")
+    vault: list[str] = Field(
+        default_factory=list,
+        description="tags (PHONE, EMAIL …) whose values `errata reveal` may give back",
+    )
     retention: dict[Label, Literal["full", "summary"]] = Field(
         default_factory=dict,
         description="per label: `full` keeps the redacted text, `summary` a keyed hash and counts",
@@ -57,7 +61,9 @@ class Policy(Section):
     @property
     def hash(self) -> str:
         """Changes when a switch, a retention or the pattern of a rule changes."""
-        return _policy_hash(tuple(self.off), tuple(self.on), tuple(sorted(self.retention.items())))
+        kept = tuple(sorted(self.vault))
+        told = tuple(sorted(self.retention.items()))
+        return _policy_hash(tuple(self.off), tuple(self.on), told, kept)
 
 
 class Finding(NamedTuple):
@@ -94,9 +100,12 @@ def _active(off: tuple[str, ...], on: tuple[str, ...]) -> tuple[Rule, ...]:
 
 
 @cache
-def _policy_hash(off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...]) -> str:
+def _policy_hash(
+    off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
+) -> str:
     rules = [[rule.id, rule.tag, rule.pattern.pattern] for rule in _active(off, on)]
-    return jsonl.digest({"rules": rules, "retention": list(retention)})
+    kept = {"vault": list(vault)} if vault else {}
+    return jsonl.digest({"rules": rules, "retention": list(retention), **kept})
 
 
 def load_policy(ws: Workspace) -> Policy:
@@ -104,27 +113,36 @@ def load_policy(ws: Workspace) -> Policy:
     path = ws.root / POLICY_FILE
     policy = configs.load(path if path.is_file() else None, Policy)
     policy.rules  # noqa: B018 - an unknown rule id is refused here, not in the middle of a file
+    tags = sorted({rule.tag for rule in RULES})
+    for tag in policy.vault:
+        if tag not in tags:
+            raise BadInput(f"{POLICY_FILE}: vault: no tag `{tag}`{configs.hint(tag, tags)}")
     return policy
+
+
+def tokens(value: str, key: bytes) -> set[str]:
+    """Every pseudonym that a value may have got, whichever rule found it."""
+    shadow = _shadow(value)[0]
+    forms = {(rule.tag, form) for rule in RULES for form in (shadow, rule.canon(shadow))}
+    return {f"<{tag}:{keyed_hash(key, tag, form)[:8]}>" for tag, form in forms}
+
+
+def pseudonyms(text: str, found: Redacted) -> list[tuple[str, str]]:
+    """(pseudonym, value) of each span that was replaced in a text."""
+    out, shift = [], 0
+    for finding in found.findings:
+        start = finding.start + shift
+        size = len(finding.tag) + 11  # <TAG:8 hex digits>
+        out.append((found.text[start : start + size], text[finding.start : finding.end]))
+        shift += size - (finding.end - finding.start)
+    return out
 
 
 def workspace_key(ws: Workspace) -> bytes:
     """The redaction key of the workspace, made on first use and readable by its owner alone."""
     path = ws.state / "keys" / "redaction"
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
-        # Written whole under another name, then linked: a second process never reads half a key,
-        # and of two that race, one wins and both use its key.
-        draft = path.with_name(f".redaction.{os.getpid()}.{secrets.token_hex(4)}")
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_hex(32) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            pass
-        finally:
-            draft.unlink()
+        keys.create(path, f"{secrets.token_hex(32)}\n".encode())
     try:
         key = bytes.fromhex(path.read_text().strip())
     except (ValueError, UnicodeDecodeError):

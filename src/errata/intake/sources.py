@@ -20,6 +20,7 @@ from errata.jsonl import lines, parse_row
 from errata.records import LABEL_ALIASES, Label, Message
 
 LABELS: tuple[str, ...] = get_args(Label)
+SUBJECTS = ("subject", "user", "user_id", "customer", "customer_id")
 ROLES = ("system", "documents", "user", "assistant", "tool")
 
 
@@ -34,6 +35,7 @@ class Raw(NamedTuple):
     context: list[Message]
     meta: dict[str, Any]
     tags: list[str]
+    subject: str | None = None  # whom the row is about, as the source calls them
 
 
 class Bad(NamedTuple):
@@ -75,7 +77,8 @@ def read(path: Path, label: str | None = None) -> Iterator[tuple[int, Raw] | Bad
             yield Bad(number, "", str(error).removeprefix(": ").split(";")[0])
             continue
         try:
-            yield number, _form(row)(row)._replace(label=canonical_label(row.get("label", label)))
+            found = canonical_label(row.get("label", label))
+            yield number, _form(row)(row)._replace(label=found, subject=subject(row))
         except RowError as error:
             yield Bad(number, error.field, error.reason)
 
@@ -169,6 +172,17 @@ def _meta(row: dict[str, Any]) -> dict[str, Any]:
         raise RowError("meta.reference", "not a text; leave it out where no ideal answer is known")
     json.dumps(meta)
     return meta
+
+
+def subject(row: dict[str, Any]) -> str | None:
+    """The person a row is about: a field of the row, or of its meta."""
+    meta = row.get("meta")
+    for place in (row, meta if isinstance(meta, dict) else {}):
+        for name in SUBJECTS:
+            value = place.get(name)
+            if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+                return str(value).strip()
+    return None
 
 
 def _tags(row: dict[str, Any]) -> list[str]:

@@ -9,6 +9,7 @@ hash of what was kept."""
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import hmac
 from collections import Counter
@@ -22,20 +23,22 @@ from pydantic import Field
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import buckets, datasheet, sources
+from errata.intake import buckets, consent, datasheet, inbox, sources
 from errata.intake.redact import (
     Policy,
     Redacted,
     keyed_hash,
     load_policy,
+    pseudonyms,
     redactor,
     workspace_key,
 )
 from errata.intake.sources import Bad, Raw
 from errata.language import say
 from errata.outcome import Outcome
+from errata.privacy import vault
 from errata.records import Failure, Message, Redaction
-from errata.store import ledger
+from errata.store import database, ledger, tombstone
 from errata.store.runs import Run
 from errata.text import language
 from errata.workspace import Workspace
@@ -72,12 +75,19 @@ class Config(Section):
         description="source of rows that name none: online, support_ticket, red_team …",
     )
     label: str | None = Field(default=None, description="label of rows that have none")
+    inbox_days: int = Field(
+        default=30, ge=0, description="days after which a raw row is deleted from the inbox"
+    )
+    sources: dict[str, consent.Source] = Field(
+        default_factory=dict, description="source → purpose and consent; rows of others never train"
+    )
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     accept: Accept = Accept()
 
 
 KEPT_IDS = ("case", "release")  # of a summary row's meta: ids, no text
+Box = tuple[str, str, str]  # owner, pseudonym, value
 
 
 @dataclass
@@ -97,18 +107,27 @@ class Cleaner:
     policy: Policy
     key: bytes
     redact: Callable[[str], Redacted]
+    boxes: list[Box] = field(default_factory=list)  # what the vault is to keep
+
+    def subject(self, name: str | None) -> str | None:
+        """How a person is known in the store: by a keyed hash."""
+        return f"u-{keyed_hash(self.key, 'subject', name)[:16]}" if name else None
 
     def failure(self, raw: Raw, source: str | None) -> Failure:
         """Redact every text of the row, then keep what the retention of its label allows."""
         counts: Counter[str] = Counter()
+        subject = self.subject(raw.subject)
 
         def clean(value: Any) -> Any:
             if isinstance(value, str):
                 found = self.redact(value)
                 counts.update(item.rule for item in found.findings)
+                if self.policy.vault:
+                    self._box(subject, value, found)
                 return found.text
             if isinstance(value, dict):
-                return {clean(name): clean(item) for name, item in value.items()}
+                return {clean(name): clean(item) for name, item in value.items()
+                        if name not in sources.SUBJECTS}  # fmt: skip
             return [clean(item) for item in value] if isinstance(value, list) else value
 
         turns = [Message(role=turn.role, content=clean(turn.content)) for turn in raw.context]
@@ -125,8 +144,9 @@ class Cleaner:
             "ts": raw.ts,
             "redaction": Redaction(policy=self.policy.hash, counts=dict(sorted(counts.items()))),
         }
+        about = {"subjects": [subject]} if subject else {}
         if raw.label and self.policy.retention.get(raw.label) == "summary":
-            return self._summary(raw, content, shared)
+            return self._summary(raw, content, shared, about)
         return Failure(
             id="f-" + jsonl.digest(content)[7:23],
             **shared,
@@ -134,10 +154,18 @@ class Cleaner:
             bad_answer=content["bad_answer"],
             context=turns,
             tags=clean(raw.tags),
-            meta=clean(raw.meta),
+            meta={**clean(raw.meta), **about},
         )
 
-    def _summary(self, raw: Raw, content: dict[str, Any], shared: dict[str, Any]) -> Failure:
+    def _box(self, subject: str | None, text: str, found: Redacted) -> None:
+        """What may be revealed: under the key of the person it is about, or else its own."""
+        for token, value in pseudonyms(text, found):
+            if token[1:].partition(":")[0] in self.policy.vault:
+                self.boxes.append((subject or token, token, value))
+
+    def _summary(
+        self, raw: Raw, content: dict[str, Any], shared: dict[str, Any], about: dict[str, Any]
+    ) -> Failure:
         """No text at all, and no plain hash of it either: a short one could be guessed."""
         spoken = language(raw.prompt)
         return Failure(
@@ -148,7 +176,7 @@ class Cleaner:
             summary=f"{raw.label}, {spoken}: prompt of {len(raw.prompt)} characters, "
             f"answer of {len(raw.bad_answer)}, {sum(shared['redaction'].counts.values())} redacted",
             tags=[spoken],
-            meta={k: raw.meta[k] for k in KEPT_IDS if isinstance(raw.meta.get(k), str)},
+            meta={k: v for k in KEPT_IDS if isinstance(v := raw.meta.get(k), str)} | about,
         )
 
 
@@ -165,9 +193,14 @@ def main(ws: Workspace, config: Config) -> Outcome:
         taken = [_take(path, label, cleaner, config.source) for path in paths]
         for part in taken:
             _quarantine(ws, part)
+        vault.keep(ws, cleaner.boxes)
         if not any(part.failures for part in taken):
             raise BadInput(_unusable(ws, taken))
+        with database.reading(ws) as connection:
+            buried = tombstone.buried(connection)
         for failure in (failure for part in taken for failure in part.failures):
+            if failure.id in buried:  # erased once: a copy that turned up again stays out
+                continue
             old = all_rows.get(failure.id)
             all_rows[failure.id] = _learnt(old, failure) if old else failure
         failures = list(all_rows.values())
@@ -183,16 +216,44 @@ def main(ws: Workspace, config: Config) -> Outcome:
             if release := failure.meta.get("release"):
                 run.link(str(release), failure.id, "failed in")
         counts = _record(ws, run, taken, fresh, policy)
-    return _outcome(ws, config, run.id, counts, len(failures))
+        counts["expired"] = _sweep(ws, run, config, key)
+    outcome = _outcome(ws, config, run.id, counts, len(failures))
+    missing = consent.undeclared(config.sources, (failure.source for failure in fresh))
+    return _with_advice(outcome, missing)
+
+
+def _sweep(ws: Workspace, run: Run, config: Config, key: bytes) -> int:
+    """Raw rows whose time is over leave the inbox."""
+    today = datetime.datetime.now(datetime.UTC).date()
+
+    def name(line: bytes) -> str:
+        return hmac.new(key, line, hashlib.sha256).hexdigest()[:32]
+
+    gone = inbox.sweep(ws, ws.path(config.inputs.inbox), config.inbox_days, name, today)
+    if gone:
+        run.event("expiry", rows=gone, days=config.inbox_days)
+    return gone
+
+
+def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
+    """What is said of rows that will not train."""
+    if not missing:
+        return outcome
+    told = ", ".join(f"{name} ({count})" for name, count in missing.items())
+    step = consent.advice(missing)
+    text = say(f"Will not train: {told}; to let them, add {step}.",
+               f"不参与训练的来源：{told}；如需训练，请添加 {step}。")  # fmt: skip
+    return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "untrained": missing})
 
 
 def _learnt(old: Failure, new: Failure) -> Failure:
-    """A known failure, with what it lacked: its source, its time, its reference answer."""
+    """A known failure, with what it lacked: its source, its time, its reference, its people."""
+    people = {*old.meta.get("subjects", []), *new.meta.get("subjects", [])}
     return old.model_copy(
         update={
             "source": old.source or new.source,
             "ts": old.ts or new.ts,
-            "meta": {**new.meta, **old.meta},
+            "meta": {**new.meta, **old.meta} | ({"subjects": sorted(people)} if people else {}),
             "tags": list(dict.fromkeys([*old.tags, *new.tags])),
         }
     )

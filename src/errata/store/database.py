@@ -1,8 +1,8 @@
 """Tables and connections: SQLite in the workspace, or the database that ERRATA_DATABASE_URL names.
 
-Six tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
-which (`node`, `edge`), which rows a dataset version holds (`member`), and what happened (`event`,
-the ledger). `schema` says which release of Errata made them.
+Seven tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
+which (`node`, `edge`), which rows a dataset version holds (`member`), what happened (`event`, the
+ledger), and the optional `vault`. `schema` says which release of Errata made them.
 """
 
 from __future__ import annotations
@@ -87,6 +87,13 @@ event = sa.Table(
     sa.Column("hash", sa.String, nullable=False, unique=True),
     sa.Index("event_kind", "kind", "seq"),
 )
+vault = sa.Table(
+    "vault",
+    metadata,
+    sa.Column("token", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, primary_key=True, index=True),
+    sa.Column("box", sa.String, nullable=False),  # the value, under a key that is not in here
+)
 schema = sa.Table("schema", metadata, sa.Column("number", sa.Integer, primary_key=True))
 SCHEMA = 1  # one more with each change that an older release could not read
 
@@ -159,6 +166,7 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
     except sqlite3.Error as error:
         raise ErrataError(f"store: {error}; {_STEP}") from None
 
@@ -188,6 +196,15 @@ def reading(ws: Workspace) -> Iterator[sa.Connection]:
     """One transaction that reads a single state of the store."""
     with connect(ws).begin() as connection:
         yield connection
+
+
+def forget(ws: Workspace) -> None:
+    """Leave nothing of what was deleted in SQLite's log; a server has its own way (VACUUM)."""
+    engine = connect(ws)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def alone(connection: sa.Connection) -> None:

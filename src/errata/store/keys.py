@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from errata.errors import BadInput
+from errata.jsonl import replacing
 from errata.workspace import Workspace
 
 
@@ -43,12 +45,18 @@ def own(ws: Workspace, purpose: str) -> Ed25519PrivateKey:
 
 
 def _make(path: Path) -> None:
-    """A new key, readable by its owner alone. Of two processes that make one, the first wins."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    secret = Ed25519PrivateKey.generate().private_bytes(
-        pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()
+    create(
+        path,
+        Ed25519PrivateKey.generate().private_bytes(
+            pem.Encoding.PEM, pem.PrivateFormat.PKCS8, pem.NoEncryption()
+        ),
     )
-    fresh = path.with_suffix(f".{os.getpid()}")
+
+
+def create(path: Path, secret: bytes) -> None:
+    """A new secret, readable by its owner alone. Of two processes that make one, the first wins."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(secret)
         file.flush()
@@ -64,8 +72,8 @@ def _make(path: Path) -> None:
 def _publish(ws: Workspace, purpose: str, key: Ed25519PublicKey) -> None:
     path = ws.root / "keys" / f"{purpose}-{key_id(key)}.pub"
     if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(key.public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
+        with replacing(path) as file:
+            file.write(key.public_bytes(pem.Encoding.PEM, pem.PublicFormat.SubjectPublicKeyInfo))
 
 
 def trusted(ws: Workspace, purpose: str) -> dict[str, Ed25519PublicKey]:

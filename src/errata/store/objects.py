@@ -7,6 +7,7 @@ missing here is fetched from there. Bytes that do not have their digest are neve
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
@@ -42,6 +43,20 @@ def put(ws: Workspace, path: str | Path) -> str:
             return put(ws, path)
     _share(ws, digest)
     return digest
+
+
+def keep(ws: Workspace, content: bytes) -> str:
+    """Keep some bytes; their digest."""
+    digest = "sha256:" + hashlib.sha256(content).hexdigest()
+    with replacing(_place(ws, digest)) as copy:
+        copy.write(content)
+    _share(ws, digest)
+    return digest
+
+
+def there(ws: Workspace, digest: str) -> bool:
+    """Whether a copy is here or in the shared place."""
+    return _place(ws, digest).is_file() or _fetch(ws, digest)
 
 
 def get(ws: Workspace, digest: str) -> Path:

@@ -1,0 +1,66 @@
+"""For what the rows of a source may be used, and on what ground: `sources` in configs/intake.yaml.
+
+    sources:
+      online: {purpose: [training, evaluation], consent: terms of service of 2025-06, section 4}
+      canary: {purpose: [evaluation], consent: the same}
+
+A row without a source falls to `local`. What follows a colon (`canary:r2-1a2b`) is a detail of the
+source. Rows of a source that is not declared for `training` do not train.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from errata.config import Section, read_yaml
+from errata.errors import BadInput
+from errata.jsonl import first_problem
+from errata.workspace import Workspace
+
+FILE = "configs/intake.yaml"
+Purpose = Literal["training", "evaluation"]
+
+
+class Source(Section):
+    """What a source was declared for."""
+
+    purpose: list[Purpose] = Field(description="training, evaluation")
+    consent: str = Field(min_length=1, description="on what ground: a contract, terms, a notice")
+
+
+def declared(ws: Workspace) -> dict[str, Source]:
+    """The sources of the workspace; none without the file."""
+    path = ws.root / FILE
+    found = read_yaml(path).get("sources", {}) if path.is_file() else {}
+    try:
+        return TypeAdapter(dict[str, Source]).validate_python(found)
+    except ValidationError as error:
+        raise BadInput(f"{FILE}: sources.{first_problem(error)}") from None
+
+
+def kind(source: str | None) -> str:
+    """The name under which a source is declared."""
+    return (source or "local").partition(":")[0]
+
+
+def may(sources: Mapping[str, Source], source: str | None, purpose: Purpose) -> bool:
+    """Whether rows of a source may be used so."""
+    found = sources.get(kind(source))
+    return found is not None and purpose in found.purpose
+
+
+def undeclared(
+    sources: Mapping[str, Source], rows: Iterable[str | None], purpose: Purpose = "training"
+) -> dict[str, int]:
+    """Source → how many of its rows may not be used so."""
+    return dict(sorted(Counter(kind(s) for s in rows if not may(sources, s, purpose)).items()))
+
+
+def advice(missing: Mapping[str, int]) -> str:
+    """The line to add for the first of them."""
+    name = next(iter(missing))
+    return f"`{name}: {{purpose: [training], consent: WHY}}` below `sources:` in {FILE}"

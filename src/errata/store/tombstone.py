@@ -1,0 +1,64 @@
+"""What is left of an erased row: its id, and that it was erased; and who still carries it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from errata.jsonl import canonical
+from errata.store import database
+
+KIND = "erased"
+LEARNT = ("trained", "prompted")  # row → run
+_MADE = ("made", "started", "rewarded", "is")  # what a candidate's weights come from
+_CHUNK = 500
+
+
+class Carried(NamedTuple):
+    """A training run that learnt from rows erased since."""
+
+    run: str
+    rows: int
+
+
+def bury(connection: sa.Connection, ids: Iterable[str], ts: str) -> None:
+    """Make tombstones of rows; what kind each was stays, nothing else does."""
+    table, names = database.node, sorted(ids)
+    for start in range(0, len(names), _CHUNK):
+        part = names[start : start + _CHUNK]
+        kinds = sa.select(table.c.id, table.c.kind).where(table.c.id.in_(part))
+        was = {row.id: row.kind for row in connection.execute(kinds)}
+        fresh = [id for id in part if was.get(id) != KIND]
+        connection.execute(table.delete().where(table.c.id.in_(fresh)))
+        stones = [{"was": was.get(id, "row"), "ts": ts} for id in fresh]
+        rows = [{"id": id, "kind": KIND, "data": canonical(stone)}
+                for id, stone in zip(fresh, stones, strict=True)]  # fmt: skip
+        database.insert_new(connection, table, rows)
+
+
+def buried(connection: sa.Connection) -> set[str]:
+    """All tombstones."""
+    query = sa.select(database.node.c.id).where(database.node.c.kind == KIND)
+    return set(connection.execute(query).scalars())
+
+
+def carried(connection: sa.Connection, digest: str) -> list[Carried]:
+    """The runs that made a candidate and learnt from rows erased since; [] when there are none."""
+    edge, node = database.edge, database.node
+    seen, frontier = {digest}, {digest}
+    while frontier:
+        query = sa.select(edge.c.src).where(
+            edge.c.dst.in_(sorted(frontier)), edge.c.kind.in_(_MADE)
+        )
+        frontier = set(connection.execute(query).scalars()) - seen
+        seen |= frontier
+    rows = (
+        sa.select(edge.c.dst, sa.func.count(sa.distinct(edge.c.src)))
+        .join(node, node.c.id == edge.c.src)
+        .where(edge.c.dst.in_(sorted(seen)), edge.c.kind.in_(LEARNT), node.c.kind == KIND)
+        .group_by(edge.c.dst)
+        .order_by(edge.c.dst)
+    )
+    return [Carried(run, count) for run, count in connection.execute(rows)]

@@ -1,0 +1,5 @@
+"""Erasure is tested on both databases."""
+
+from tests.store.conftest import store
+
+__all__ = ["store"]
