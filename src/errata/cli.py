@@ -52,6 +52,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
     "safety": ("errata.safety.audit", "attack suites → metrics and reports", "安全红队回归"),
     "compare": ("errata.compare", "effect and cost of runs side by side", "并列比较效果与成本"),
     "gate": ("errata.release.gate", "evidence of one digest → verdict", "发布门禁"),
+    "waive": ("errata.release.waiver", "signed, scoped, expiring exceptions", "签署、限时的豁免"),
     "rollout": ("errata.release.rollout", "1 → 5 → 25 → 100 %", "灰度发布 1→5→25→100%"),
     "rollback": (
         "errata.release.rollback",

@@ -50,6 +50,7 @@ _WORDS = {
     "obeyed by": "被遵循",
     "changed": "修改了",
     "changed into": "改为",
+    "waived by": "由其豁免",
     "repaired by": "由其修复",
     "erased into": "删除后成为",
     "evaluate": "业务评估",

@@ -274,6 +274,27 @@ class Verdict(Record):
     ts: str
 
 
+class Waiver(Record):
+    """A signed exception for one metric of one candidate; see `release/waiver.py`."""
+
+    id: str
+    metric: str
+    candidate: str
+    candidate_digest: str
+    value_at_signing: float
+    risk: str
+    impact: str
+    rollback_plan: str
+    owner: str
+    emergency: bool
+    requested_by: str
+    approved_by: str | None = None
+    max_percent: int
+    expires: str
+    ts: str
+    signature: str | None = None
+
+
 class Release(Record):
     """A candidate on its way to, or at, all users."""
 

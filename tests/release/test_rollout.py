@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from random import Random
 from typing import Any
@@ -348,3 +349,38 @@ def test_state_is_the_fold_of_the_ledger(world: World, run_gate: Gate) -> None:
 def test_stages_must_rise_to_100(world: World, run_gate: Gate, stages: list[int]) -> None:
     with pytest.raises(BadInput, match="must rise"):
         rollout._checked(stages)
+
+
+def test_of_two_that_promote_at_once_one_wins_and_the_other_is_told(
+    world: World, run_gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have looked at the routing before either has written."""
+    release = passed(world, run_gate)
+    both, outcomes = threading.Barrier(2), list[Any]()
+    look = routing.current
+
+    def current(ws: Any) -> routing.Routing:
+        now = look(ws)
+        if now.canary and now.canary.stage_percent == 1:
+            both.wait(timeout=30)
+        return now
+
+    def promote() -> None:
+        try:
+            outcomes.append(rollout.advance(world.ws, "asked"))
+        except BadInput as error:
+            outcomes.append(error)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(routing, "current", current)
+        threads = [threading.Thread(target=promote) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    told = [found for found in outcomes if isinstance(found, BadInput)]
+    assert len(told) == 1
+    assert "another process was faster" in str(told[0])
+    now = routing.current(world.ws)
+    assert now.canary
+    assert (now.canary.id, now.canary.stage_percent) == (release.id, 5)

@@ -22,7 +22,7 @@ from errata.language import say
 from errata.metrics import full_name
 from errata.outcome import Outcome
 from errata.records import Candidate, Finding, Verdict
-from errata.release import routing
+from errata.release import erasures, routing
 from errata.release.evidence import Evidence, collect, compare, problems
 from errata.release.verdict import Rule, Seen, Strictness, decide, judge, judge_languages
 from errata.report import bounds, markdown_table, shown
@@ -74,7 +74,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
         theirs = collect(ws, baseline.digest, config.inputs)
         paths = [run.input(path) for path in dict.fromkeys([*ours.paths, *theirs.paths])]
         broken = problems(ws, ours) + problems(ws, theirs)
-        findings = [*_findings(config, ours, theirs, broken), *unfit(ws, candidate)]
+        findings = [*_findings(config, ours, theirs, broken), *unfit(ws, candidate),
+                    *erasures.finding(ws, candidate, percent=1)]  # fmt: skip
         verdict = Verdict(
             id=run.id,
             candidate_digest=candidate.digest,

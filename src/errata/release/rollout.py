@@ -24,7 +24,7 @@ from errata.errors import BadInput, Blocked, NoDecision
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Release
-from errata.release import monitor, rollback, routing
+from errata.release import erasures, monitor, rollback, routing
 from errata.report import markdown_table
 from errata.store import database, ledger, people
 from errata.workspace import Workspace
@@ -79,6 +79,7 @@ def start(ws: Workspace, candidate: str | None, stages: list[int] | None = None)
     if chosen.digest != digest:
         raise BadInput(f"rollout: {path} is no longer the candidate that passed; gate it again")
     candidates.verify(ws, chosen)
+    erasures.refuse(ws, chosen, stages[0])
     seed = f"{verdict['data']['id']}|{digest}|{len(now.releases)}"
     name = hashlib.sha256(seed.encode()).hexdigest()
     release = Release(
@@ -138,8 +139,10 @@ def advance(ws: Workspace, why: str) -> Release:
     now = routing.current(ws)
     if now.canary is None:
         raise BadInput("rollout: none is under way; `errata rollout start` begins one")
-    candidates.verify(ws, candidates.resolve(ws, now.canary.candidate_path))
+    chosen = candidates.resolve(ws, now.canary.candidate_path)
+    candidates.verify(ws, chosen)
     percent = next_stage(ws, now.canary)
+    erasures.refuse(ws, chosen, percent)
     after = routing.promote(ws, now, "advance", id=now.canary.id, percent=percent, why=why)
     return after.releases[now.canary.id]
 

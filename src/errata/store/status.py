@@ -11,7 +11,7 @@ from errata.config import Section
 from errata.jsonl import lines
 from errata.language import say, word
 from errata.outcome import Outcome
-from errata.store import database, past, rolled_back
+from errata.store import database, past, rolled_back, tombstone
 from errata.workspace import Workspace
 
 # The straight line, and what to type for the next step of it.
@@ -57,6 +57,15 @@ def serving_release(ws: Workspace) -> dict[str, Any] | None:
     return release_in(ws, "serving")
 
 
+def carrying(ws: Workspace) -> dict[str, int]:
+    """Releases that users get and that learnt from rows erased since; how many rows."""
+    users = [r for r in (release_in(ws, "serving"), release_in(ws, "rolling")) if r]
+    with database.reading(ws) as connection:
+        found = {str(release["id"]): sum(run.rows for run in tombstone.carried(
+            connection, str(release["candidate_digest"]))) for release in users}  # fmt: skip
+    return {id: rows for id, rows in found.items() if rows}
+
+
 def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> str:
     """The first step of the line that was never done, went wrong, or is older than the last."""
     if drift.rolled_back:
@@ -88,6 +97,7 @@ def main(ws: Workspace, _config: Config) -> Outcome:
         },
         "serving": serving_release(ws),
         "rolling": release_in(ws, "rolling"),
+        "carrying": carrying(ws),
         "drift": drift._asdict(),
         "next": next_action(last, drift),
     }
@@ -109,6 +119,9 @@ def _text(data: dict[str, Any], drift: rolled_back.Drift) -> str:
     if rolling:
         percent = rolling.get("stage_percent")
         out.append(say("rolling out: ", "灰度中：") + f"{rolling['id']} {percent} %")
+    for id, rows in data["carrying"].items():
+        out.append(say(f"{id} learnt from {rows} rows erased since: train again, or `errata waive`",
+                       f"{id} 学过 {rows} 行已删除的数据：请重新训练或申请豁免"))  # fmt: skip
     if drift.rolled_back:
         out.append(rolled_back.sentence(drift.rolled_back))
     if drift.edited:

@@ -44,10 +44,10 @@ def buried(connection: sa.Connection) -> set[str]:
     return set(connection.execute(query).scalars())
 
 
-def carried(connection: sa.Connection, digest: str) -> list[Carried]:
-    """The runs that made a candidate and learnt from rows erased since; [] when there are none."""
+def carried(connection: sa.Connection, *made: str) -> list[Carried]:
+    """The runs behind candidates, or runs, that learnt from rows erased since; [] when none did."""
     edge, node = database.edge, database.node
-    seen, frontier = {digest}, {digest}
+    seen, frontier = set(made), set(made)
     while frontier:
         query = sa.select(edge.c.src).where(
             edge.c.dst.in_(sorted(frontier)), edge.c.kind.in_(_MADE)

@@ -1,0 +1,231 @@
+"""A signed exception: one metric, one candidate, so many users, until a day.
+
+    errata waive create metric=erasure candidate=RUN risk=… impact=… rollback_plan=… owner=…
+    errata waive sign w-1a2b3c4d      by somebody else, with the right `sign` and a key of theirs
+    errata waive list | verify | revoke w-1a2b3c4d
+
+A waiver is a file in waivers/, signed with Ed25519 over its canonical JSON by a key whose public
+half is in keys/. It ends by itself: on the day it expires, when the value is worse than what was
+signed, above `max_percent` of users, for any other digest, and when it is revoked. Today it counts
+for one metric: `erasure`, the rows erased since that a candidate has learnt from.
+"""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from pydantic import Field
+
+from errata import candidates, jsonl
+from errata.config import Section
+from errata.errors import BadInput, Blocked
+from errata.language import say
+from errata.outcome import Outcome
+from errata.records import Candidate, Waiver
+from errata.report import markdown_table
+from errata.store import database, keys, ledger, past, people, tombstone
+from errata.workspace import Workspace
+
+METRICS = ("erasure",)
+_DO = ("create", "sign", "list", "verify", "revoke")
+
+
+class Config(Section):
+    """`errata waive create | sign | list | verify | revoke`."""
+
+    args: list[str] = Field(default=["list"], description="what to do, and the id of the waiver")
+    metric: str = Field(default="erasure", description="what is waived")
+    candidate: str = Field(default="", description="for whom: run id, manifest, path or name")
+    risk: str = Field(default="", description="what can go wrong")
+    impact: str = Field(default="", description="whom it would hit, and how hard")
+    rollback_plan: str = Field(default="", description="how it is taken back")
+    owner: str = Field(default="", description="who watches it")
+    emergency: bool = Field(default=False, description="made in an emergency")
+    max_percent: int = Field(default=5, ge=1, le=100, description="share of users it covers")
+    days: int = Field(default=14, ge=1, le=90, description="days until it expires")
+
+
+def carried(ws: Workspace, candidate: Candidate) -> list[tombstone.Carried]:
+    """What a candidate has learnt from rows erased since. Its weights are known by their digest,
+    whatever manifest they come in."""
+    weights = {candidate.adapter_digest, candidate.base_digest} - {None}
+    made = [r["id"] for r in past.list_runs(ws) if r["facts"].get("weights") in weights]
+    with database.reading(ws) as connection:
+        return tombstone.carried(connection, candidate.digest, *made)
+
+
+def _amount(ws: Workspace, candidate: Candidate) -> float:
+    return float(sum(found.rows for found in carried(ws, candidate)))
+
+
+def _body(waiver: Waiver) -> str:
+    return jsonl.canonical(waiver.model_copy(update={"signature": None}))
+
+
+def all_of(ws: Workspace) -> list[Waiver]:
+    """The waivers of the workspace, oldest first."""
+    found = [jsonl.read_json(path, Waiver) for path in sorted(ws.waivers.glob("w-*.json"))]
+    return sorted(found, key=lambda waiver: (waiver.ts, waiver.id))
+
+
+def problem(ws: Workspace, waiver: Waiver, now: float, percent: int, today: str) -> str | None:
+    """Why a waiver does not count; None when it does."""
+    if waiver.signature is None:
+        return "is not signed yet"
+    key_id, _, signature = waiver.signature.partition(":")
+    key = keys.trusted(ws, "waiver").get(key_id)
+    if key is None:
+        return f"is signed by {key_id}, whose public key is not in keys/"
+    if not keys.holds(key, _body(waiver), signature):
+        return "was changed after it was signed"
+    if why := _unfit_signer(ws, waiver, key_id):
+        return why
+    if waiver.expires < today:
+        return f"expired on {waiver.expires}"
+    if now > waiver.value_at_signing:
+        return f"covers {waiver.value_at_signing:g}, and it is {now:g} now"
+    if percent > waiver.max_percent:
+        return f"covers {waiver.max_percent} % of users, not {percent} %"
+    if any(event["data"].get("id") == waiver.id and event["data"].get("action") == "revoke"
+           for event in ledger.events(ws, "waiver")):  # fmt: skip
+        return "was revoked"
+    return None
+
+
+def _unfit_signer(ws: Workspace, waiver: Waiver, key_id: str) -> str | None:
+    """Whether the key's owner may sign this: by policies/roles.yaml, as it is now."""
+    known = people.roles(ws)
+    if known.team == "solo":
+        return None
+    person = known.people.get(key_id)
+    if person is None or person.name != waiver.approved_by:
+        return f"is signed by {key_id}, which {people.FILE} does not give to {waiver.approved_by}"
+    if not set(person.roles) & set(known.rights.get("sign", people.RIGHTS["sign"])):
+        return f"is signed by {person.name}, who has no right to sign"
+    if person.name == waiver.requested_by:
+        return f"was asked for and signed by {person.name}"
+    return None
+
+
+def covering(
+    ws: Workspace, metric: str, digest: str, now: float, percent: int
+) -> tuple[Waiver | None, str]:
+    """The waiver that counts for a candidate, or why none of those there are does."""
+    today, why = database.now()[:10], "no waiver names it"
+    for waiver in all_of(ws):
+        if (waiver.metric, waiver.candidate_digest) == (metric, digest):
+            found = problem(ws, waiver, now, percent, today)
+            if found is None:
+                return waiver, ""
+            why = f"{waiver.id} {found}"
+    return None, why
+
+
+def _create(ws: Workspace, config: Config) -> Outcome:
+    told = {name: getattr(config, name).strip()
+            for name in ("candidate", "risk", "impact", "rollback_plan", "owner")}  # fmt: skip
+    if missing := [name for name, text in told.items() if not text]:
+        raise BadInput(f"waive create: say {', '.join(missing)}: {missing[0]}=…")
+    if config.metric not in METRICS:
+        raise BadInput(f"waive: `{config.metric}` cannot be waived; only {', '.join(METRICS)} can")
+    path = told["candidate"]
+    candidate = candidates.resolve(ws, path)
+    amount = _amount(ws, candidate)
+    if not amount:
+        raise BadInput(f"waive create: {path} has learnt from no erased row; nothing to waive")
+    until = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=config.days)
+    fields: dict[str, Any] = {
+        **told, "metric": config.metric, "candidate_digest": candidate.digest,
+        "value_at_signing": amount,
+        "emergency": config.emergency, "requested_by": people.actor(ws).name, "approved_by": None,
+        "max_percent": config.max_percent, "expires": until.isoformat(), "ts": database.now(),
+    }  # fmt: skip
+    waiver = Waiver(id="w-" + jsonl.digest(fields)[7:15], **fields)
+    _write(ws, waiver, "create")
+    step = f"`errata waive sign {waiver.id}`"
+    text = say(f"{waiver.id} written; next: somebody with the right to sign runs {step}",
+               f"{waiver.id} 已写入；下一步：由有签字权的人执行 {step}")  # fmt: skip
+    return Outcome(0, text, jsonl.plain(waiver))
+
+
+def _write(ws: Workspace, waiver: Waiver, action: str) -> None:
+    right: people.Right | None = "sign" if action == "sign" else None
+    jsonl.write_json(ws.waivers / f"{waiver.id}.json", waiver)
+    facts = {"metric": waiver.metric, "candidate_digest": waiver.candidate_digest}
+    event: dict[str, Any] = {
+        "id": waiver.id,
+        "action": action,
+        "digest": jsonl.digest(waiver),
+        **facts,
+    }
+    ledger.append(ws, "waiver", right=right, **event)
+    ledger.seal(ws)
+    with database.writing(ws) as connection:
+        step = {"src": waiver.candidate_digest, "dst": waiver.id, "kind": "waived by"}
+        database.insert_new(connection, database.edge, [{**step, "run_id": waiver.id}])
+        told = {"id": waiver.id, "kind": "waiver", "data": jsonl.canonical(facts)}
+        database.insert_new(connection, database.node, [told])
+
+
+def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
+    who = people.entitled(ws, "sign").name
+    if waiver.signature:
+        raise BadInput(f"{waiver.id}: is signed by {waiver.approved_by} already")
+    solo = people.roles(ws).team == "solo"
+    if who == waiver.requested_by and not solo:
+        raise Blocked(f"{waiver.id}: who asks for a waiver cannot sign it; another person has to")
+    key = keys.own(ws, "waiver")
+    name = keys.key_id(key.public_key())
+    person = people.roles(ws).people.get(name)
+    if not solo and (person is None or person.name != who):
+        raise Blocked(f"{people.FILE}: key {name} is not {who}'s there; have "
+                      f"`{name}: {{name: {who}, roles: […]}}` added below `people:`")  # fmt: skip
+    amount = _amount(ws, candidates.resolve(ws, waiver.candidate))
+    waiver = waiver.model_copy(update={"approved_by": who, "value_at_signing": amount})
+    signature = f"{name}:{keys.sign(key, _body(waiver))}"
+    _write(ws, waiver.model_copy(update={"signature": signature}), "sign")
+    text = say(f"{waiver.id} signed by {who} ({name}): {waiver.metric} up to {amount:g}, at most "
+               f"{waiver.max_percent} % of users, until {waiver.expires}",
+               f"{waiver.id} 已由 {who}（{name}）签署：{waiver.metric} 不超过 {amount:g}，"
+               f"至多 {waiver.max_percent}% 用户，至 {waiver.expires}")  # fmt: skip
+    return Outcome(0, text, {"id": waiver.id, "signed_by": who, "key": name})
+
+
+def _list(ws: Workspace, only: Waiver | None = None) -> Outcome:
+    rows, bad = [], 0
+    for waiver in [only] if only else all_of(ws):
+        now = _amount(ws, candidates.resolve(ws, waiver.candidate))
+        why = problem(ws, waiver, now, 1, database.now()[:10])
+        bad += why is not None
+        rows.append([waiver.id, waiver.metric, waiver.candidate_digest[:19],
+                     f"{waiver.max_percent} %", waiver.expires, waiver.owner,
+                     why or say("counts", "有效")])  # fmt: skip
+    head = [say("waiver", "豁免"), say("metric", "指标"), say("candidate", "候选"),
+            say("users", "用户"), say("until", "有效至"), say("owner", "负责人"),
+            say("state", "状态")]  # fmt: skip
+    text = markdown_table(head, rows) if rows else say("no waivers", "没有豁免")
+    names = ("id", "metric", "candidate_digest", "max_percent", "expires", "owner", "state")
+    data = {"waivers": [dict(zip(names, row, strict=True)) for row in rows]}
+    return Outcome(1 if only and bad else 0, text, data)
+
+
+def main(ws: Workspace, config: Config) -> Outcome:
+    """Do what the first word says."""
+    word, *names = config.args
+    if word not in _DO or len(names) != (word in ("sign", "verify", "revoke")):
+        raise BadInput("waive: say create, list, or sign, verify, revoke and the waiver's id")
+    if word == "create":
+        return _create(ws, config)
+    if word == "list":
+        return _list(ws)
+    found = {waiver.id: waiver for waiver in all_of(ws)}
+    if names[0] not in found:
+        raise BadInput(f"waive: no waiver `{names[0]}`; there are: {', '.join(found) or 'none'}")
+    waiver = found[names[0]]
+    if word == "sign":
+        return _sign(ws, waiver)
+    if word == "verify":
+        return _list(ws, waiver)
+    _write(ws, waiver, "revoke")
+    return Outcome(0, say(f"{waiver.id} revoked", f"{waiver.id} 已撤销"), {"id": waiver.id})
