@@ -73,10 +73,8 @@ def test_the_weights_are_known_in_another_manifest(carrying: World) -> None:
     with Run(carrying.ws, "sft", {}) as run:
         run.link("p-1", run.id, "trained")
         run.note(weights="sha256:adapter")
-    fields = carrying.made["bad"].model_dump() | {
-        "adapter": "a",
-        "adapter_digest": "sha256:adapter",
-    }
+    new = {"adapter": "a", "adapter_digest": "sha256:adapter"}
+    fields = carrying.made["bad"].model_dump() | new
     other = candidates.Candidate(**{**fields, "digest": candidates.digest_of(fields)})
     assert erasures.finding(carrying.ws, other, 1)[0].value == 1.0
 

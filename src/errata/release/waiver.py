@@ -112,14 +112,14 @@ def covering(
     ws: Workspace, metric: str, digest: str, now: float, percent: int
 ) -> tuple[Waiver | None, str]:
     """The waiver that counts for a candidate, or why none of those there are does."""
-    today, why = database.now()[:10], "no waiver names it"
+    today, why = database.now()[:10], list[str]()
     for waiver in all_of(ws):
         if (waiver.metric, waiver.candidate_digest) == (metric, digest):
             found = problem(ws, waiver, now, percent, today)
             if found is None:
                 return waiver, ""
-            why = f"{waiver.id} {found}"
-    return None, why
+            why.append(f"{waiver.id} {found}")
+    return None, "; ".join(why) or "no waiver names it"
 
 
 def _create(ws: Workspace, config: Config) -> Outcome:
