@@ -19,6 +19,7 @@ import psutil
 from errata import cli
 from errata.config import Section, load, parse, read_yaml
 from errata.errors import ErrataError
+from errata.intake import consent
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import ledger
@@ -128,6 +129,21 @@ def _read(path: Path, name: str, stage: str | None) -> None:
         load(path, loaded.Config, aliases=getattr(loaded, "ALIASES", {}), name=name)
 
 
+def grounds(ws: Workspace) -> Iterator[Check]:
+    """Sources whose ground is still the template's question."""
+    try:
+        found = consent.declared(ws)
+    except ErrataError:
+        return  # `configs` has said it
+    open_ = [
+        name for name, source in found.items() if source.consent.startswith("state the ground")
+    ]
+    if open_:
+        yield Check("warn", "consent", say(
+            f"{', '.join(open_)}: say on what ground their rows are used, in {consent.FILE}",
+            f"{', '.join(open_)}：请在 {consent.FILE} 中写明使用依据"))  # fmt: skip
+
+
 def audit(ws: Workspace) -> Iterator[Check]:
     """The ledger holds."""
     if (ws.state / "store.db").is_file():
@@ -139,7 +155,7 @@ def audit(ws: Workspace) -> Iterator[Check]:
 
 def main(ws: Workspace, _config: Config) -> Outcome:
     """Run all checks."""
-    checks = [*machine(), *models(ws), *configs(ws), *audit(ws)]
+    checks = [*machine(), *models(ws), *configs(ws), *grounds(ws), *audit(ws)]
     marks = {"ok": "ok  ", "warn": say("warn", "警告"), "bad": say("BAD ", "错误")}
     lines = [f"{marks[check.level]}  {check.name}: {check.said}".rstrip(": ") for check in checks]
     bad = [check for check in checks if check.level == "bad"]

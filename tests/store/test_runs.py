@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,8 @@ import sqlalchemy as sa
 from errata import git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
-from errata.store import database, ledger, objects, rolled_back
+from errata.intake.redact import load_policy
+from errata.store import database, ledger, objects, people, rolled_back, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -57,6 +59,42 @@ def test_a_run_records_inputs_outputs_config_and_facts(ws: Workspace):
     assert record["outputs"][0]["digest"] == jsonl.digest_file(ws.data / "failures.jsonl")
     assert record["facts"] == {"rows": 1, "loss": None}
     assert record["env"]["errata"]
+
+
+def test_a_run_records_who_ran_it_and_under_which_rules(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ERRATA_ACTOR", "li@example.com")
+    (ws.policies / "redaction.yaml").write_text("off: [bank-card]\n")
+    (ws.root / "sft.py").write_text("a = 1\n")
+    git.commit(ws, ["sft.py", "policies"], "more")
+    (ws.root / "sft.py").write_text("a = 2\n")
+    (ws.data / "x.jsonl").write_text("{}\n")
+    with Run(ws, "sft", Config()) as run:
+        pass
+    record = get_run(ws, run.id)
+
+    assert (record["actor"], record["roles"]) == ("li@example.com", list(people.ROLES))
+    assert record["policies"] == {"filter": None, "redaction": load_policy(ws).hash}
+    diff = objects.get(ws, record["git_diff"]).read_text()
+    assert "-a = 1" in diff
+    assert "+a = 2" in diff
+    with database.reading(ws) as connection:
+        found = tree.of_run(connection, run.id)
+    assert {path: file.role for path, file in found.items()} == {
+        "policies/redaction.yaml": "rule",
+        "data/x.jsonl": "data",
+    }
+
+
+def test_a_death_is_an_event(ws: Workspace):
+    with database.writing(ws) as connection:
+        gone = {"id": "20260101-000000-sft-aaaa", "stage": "sft", "status": "running", "began": 1.0,
+                "host": platform.node(), "pid": 1, "born": 1.0, "record": "{}"}  # fmt: skip
+        connection.execute(database.run.insert(), [gone])
+    list_runs(ws)
+    (event,) = ledger.events(ws, "run")
+    assert (event["data"]["id"], event["data"]["status"]) == (gone["id"], "died")
 
 
 def test_credentials_are_not_written_down(ws: Workspace):
