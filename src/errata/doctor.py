@@ -135,13 +135,14 @@ def grounds(ws: Workspace) -> Iterator[Check]:
         found = consent.declared(ws)
     except ErrataError:
         return  # `configs` has said it
-    open_ = [
-        name for name, source in found.items() if source.consent.startswith("state the ground")
-    ]
-    if open_:
-        yield Check("warn", "consent", say(
-            f"{', '.join(open_)}: say on what ground their rows are used, in {consent.FILE}",
-            f"{', '.join(open_)}：请在 {consent.FILE} 中写明使用依据"))  # fmt: skip
+    asked = "state the ground"
+    named = ", ".join(name for name, source in found.items() if source.consent.startswith(asked))
+    if named:
+        said = say(
+            f"{named}: say on what ground their rows are used, in {consent.FILE}",
+            f"{named}：请在 {consent.FILE} 中写明使用依据",
+        )
+        yield Check("warn", "consent", said)
 
 
 def audit(ws: Workspace) -> Iterator[Check]:

@@ -62,7 +62,7 @@ def carrying(ws: Workspace) -> dict[str, int]:
     users = [r for r in (release_in(ws, "serving"), release_in(ws, "rolling")) if r]
     with database.reading(ws) as connection:
         found = {str(release["id"]): sum(run.rows for run in tombstone.carried(
-            connection, str(release["candidate_digest"]))) for release in users}  # fmt: skip
+            connection, str(release.get("candidate_digest")))) for release in users}  # fmt: skip
     return {id: rows for id, rows in found.items() if rows}
 
 
