@@ -196,15 +196,15 @@ def main(ws: Workspace, config: Config) -> Outcome:
         vault.keep(ws, cleaner.boxes)
         if not any(part.failures for part in taken):
             raise BadInput(_unusable(ws, taken))
-        with database.reading(ws) as connection:
-            buried = tombstone.buried(connection)
         for failure in (failure for part in taken for failure in part.failures):
-            if failure.id in buried:  # erased once: a copy that turned up again stays out
-                continue
             old = all_rows.get(failure.id)
             all_rows[failure.id] = _learnt(old, failure) if old else failure
+        with database.reading(ws) as connection:  # erased once: a copy that turns up stays out
+            for id in tombstone.buried(connection):
+                all_rows.pop(id, None)
         failures = list(all_rows.values())
-        fresh = failures[len(known) :]
+        there = {failure.id for failure in known}
+        fresh = [failure for failure in failures if failure.id not in there]
         jsonl.write(run.output(config.outputs.failures), failures)
         buckets.write(run.output(config.outputs.buckets), failures)
         sheet = datasheet.render(failures, policy, _quarantined(ws))

@@ -262,12 +262,11 @@ def erase(ws: Workspace, run: Run, found: Plan) -> dict[str, Any]:
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Find, erase, and say who has to be trained again and what is left to do by hand."""
-    if bool(config.subject) == bool(config.args) or not config.why.strip():
-        raise BadInput(
-            'erase: name one subject, or rows, and why: `errata erase --subject … why="…"`'
-        )
+    subject = (sys.stdin.read() if config.subject == "-" else config.subject).strip()
+    if bool(subject) == bool(config.args) or not config.why.strip():
+        usage = '`errata erase --subject … why="…"`'
+        raise BadInput(f"erase: name one subject, or rows, and why: {usage}")
     people.entitled(ws, "erase")
-    subject = sys.stdin.read().strip() if config.subject == "-" else config.subject
     with database.reading(ws) as connection:
         ids = [lineage.known(connection, id) for id in config.args]
     found = plan(ws, plain_marks(ws, subject, ids))

@@ -100,6 +100,9 @@ def _missing(ws: Workspace, files: dict[str, str]) -> list[str]:
 def restore(ws: Workspace, files: dict[str, str], folders: tuple[str, ...]) -> tuple[int, int]:
     """Make the folders hold these files and no others; how many were written and removed."""
     wanted = {path: digest for path, digest in files.items() if path.split("/")[0] in folders}
+    for path in wanted:
+        if ".." in path.split("/"):
+            raise BadInput(f"{path}: leads out of the workspace; the store was changed by hand")
     if problems := _missing(ws, wanted):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise BadInput(f"{problems[0]}{more}; nothing was changed")
