@@ -217,11 +217,19 @@ def insert_new(
     connection: sa.Connection, table: sa.Table, rows: Iterable[Mapping[str, Any]]
 ) -> None:
     """Insert rows; one whose primary key is there already is left as it is."""
-    batch = [dict(row) for row in rows]
+    batch = list(rows)
     if not batch:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    connection.execute(dialect.insert(table).on_conflict_do_nothing(), batch)
+    if connection.dialect.name != "postgresql":
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), batch)
+        return
+    names = list(batch[0])  # a server takes columns in one message many times faster than rows
+    columns = [
+        sa.func.unnest(sa.bindparam(name, [row[name] for row in batch], sa.ARRAY(table.c[name].type)))
+        for name in names
+    ]
+    fresh = postgresql.insert(table).from_select(names, sa.select(*columns))
+    connection.execute(fresh.on_conflict_do_nothing())
 
 
 def decode(text: str) -> Any:
