@@ -116,12 +116,17 @@ def killed(ws: Workspace, kills: int, seed: int) -> dict[str, Any]:
         if wrong:
             break
     ends = Counter(record["status"] for record in past.list_runs(ws))
-    return {"kills": number + 1, "reported": len(reported), "ends": dict(ends),
-            "events": len(ledger.events(ws)), "leftovers": leftovers(ws), "problems": wrong}  # fmt: skip
+    return {
+        "kills": number + 1,
+        "reported": len(reported),
+        "ends": dict(ends),
+        "drafts": drafts(ws),
+        "problems": wrong,
+    }
 
 
-def leftovers(ws: Workspace) -> int:
-    """Drafts that a killed process left beside the files it was writing."""
+def drafts(ws: Workspace) -> int:
+    """Files that a killed process left half written, beside the whole one."""
     return sum(1 for path in ws.root.rglob(".*.tmp") if path.is_file())
 
 

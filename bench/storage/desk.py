@@ -41,7 +41,7 @@ def failure_id(number: int) -> str:
 
 
 def rows_of(version: int, rows: int) -> list[int]:
-    """Numbers of the rows in a version: some stay in all, of the others a share is new each time."""
+    """Numbers of a version's rows: some stay in all, of the others a share is new each time."""
     lasting = int(rows * LASTING)
     others = rows - lasting
     first = lasting + int(others * RENEWED) * version

@@ -23,10 +23,10 @@ from errata.workspace import Workspace
 
 ROWS = 20
 BATCH = 10
-TOUCHING = frozenset(
-    "open write truncate flush fsync close chmod mkdir replace rename link unlink fork_exec "
-    "execute executemany commit".split()
-)
+# Calls that leave something behind.
+TOUCHING = {"open", "write", "truncate", "flush", "fsync", "close", "chmod", "mkdir", "replace",
+            "rename", "link", "unlink", "fork_exec", "execute", "executemany",
+            "commit"}  # fmt: skip
 
 
 def ids(run_id: str) -> list[str]:
@@ -57,7 +57,7 @@ def runs(ws: Workspace, name: str) -> None:
 
 
 def die_after(calls: int) -> None:
-    """SIGKILL before the nth call from now of those that leave something behind: between any two
+    """SIGKILL before the nth call from now of those that are TOUCHING: between any two
     of them, however short the time is."""
     left = calls
 

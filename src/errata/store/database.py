@@ -184,8 +184,10 @@ def _postgresql_connect(connection: Any, _record: Any) -> None:
 def _postgresql_begin(connection: sa.Connection) -> None:
     # A reader sees one state in all it asks; a writer sees what the one before it has written.
     writes = connection.get_execution_options().get("writes", False)
-    level = "READ COMMITTED" if writes else "REPEATABLE READ"
-    connection.dialect.set_isolation_level(connection.connection.dbapi_connection, level)
+    driver: Any = connection.connection.dbapi_connection
+    connection.dialect.set_isolation_level(
+        driver, "READ COMMITTED" if writes else "REPEATABLE READ"
+    )
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
@@ -242,11 +244,10 @@ def insert_new(
     if connection.dialect.name != "postgresql":
         connection.execute(sqlite.insert(table).on_conflict_do_nothing(), batch)
         return
-    names = list(batch[0])  # a server takes columns in one message many times faster than rows
-    columns = [
-        sa.func.unnest(sa.bindparam(name, [row[name] for row in batch], sa.ARRAY(table.c[name].type)))
-        for name in names
-    ]
+    names, columns = list(batch[0]), []  # a server takes columns many times faster than rows
+    for name in names:
+        values = [row[name] for row in batch]
+        columns.append(sa.func.unnest(sa.bindparam(name, values, sa.ARRAY(table.c[name].type))))
     fresh = postgresql.insert(table).from_select(names, sa.select(*columns))
     connection.execute(fresh.on_conflict_do_nothing())
 

@@ -24,6 +24,7 @@ from errata.workspace import Workspace
 
 _READ = {"in": "read by", "rule": "obeyed by"}  # role of a file in a run → how it is told
 _MEASURING = ("evaluate", "safety", "bench", "gate", "compare")
+_OF_RUN = ("stage", "status", "started", "seconds")  # what a trace tells of a run
 _RUN_ID = re.compile(r"\d{8}-\d{6}-([a-z_]+)-[0-9a-f]{4}")
 Step = tuple[str, str, str]  # from, to, kind
 
@@ -133,15 +134,11 @@ def walk(connection: sa.Connection, start: str, down: bool) -> list[Step]:
 def describe(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Node]:
     """What each id is: a run, a file, something a stage described, or just an item."""
     out = {id: Node(id, "item") for id in ids}
-    for place, id, kind, data in _ask(connection, _WHAT, out):
-        if place == 1:
-            out[id] = Node(id, kind, {"path": data})
-            continue
-        facts = json.loads(data)
-        if place == 2:
-            keep = ("stage", "status", "started", "seconds")
-            facts = {key: facts[key] for key in keep if key in facts}
-        out[id] = Node(id, kind, facts)
+    for row in _ask(connection, _WHAT, out):
+        facts = {"path": row.data} if row.place == 1 else json.loads(row.data)
+        if row.place == 2:
+            facts = {key: facts[key] for key in _OF_RUN if key in facts}
+        out[row.id] = Node(row.id, row.kind, facts)
     return out
 
 

@@ -33,7 +33,7 @@ def tail(file: IO[bytes]) -> tuple[int, bytes]:
 
 
 def add(file: IO[bytes], end: int, text: str) -> None:
-    """Write lines after the last whole one, onto the disk: all of them, or the file is as it was."""
+    """Write lines after the last whole one, onto the disk; on an error the file is as it was."""
     file.truncate(end)
     try:
         file.write(text.encode())

@@ -56,11 +56,12 @@ def _read(path: Path) -> tuple[list[Checkpoint], list[str]]:
 def sign(ws: Workspace, size: int, hash_of: Callable[[int], str | None]) -> str | None:
     """Add a checkpoint of this machine's key for a chain of `size` events; None when done, or why
     it must not be signed: it does not go on from what the key has signed before."""
-    key = keys.own(ws, "ledger")
+    key = keys.secret(ws, "ledger")
     name = keys.key_id(key.public_key())
     path = folder(ws) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
+        keys.publish(ws, "ledger", key.public_key())  # after its file: without one it was deleted
         end, line = lines.tail(file)
         try:
             last = _parse(line) if line else None
