@@ -38,7 +38,6 @@ def one(ws: Workspace, name: str, turn: int) -> str:
     """A run that does all that runs do; its id."""
     with Run(ws, "build", {"writer": name, "turn": turn}) as run:
         run.input("inbox/raw.jsonl")
-        run.input("configs/build.yaml")
         rows = [{"id": id, "text": f"{name} {turn} 越狱"} for id in ids(run.id)]
         jsonl.write(run.output("data/sft.jsonl"), rows)
         jsonl.write_json(run.output(f"reports/{run.id}.json"), {"rows": ROWS})

@@ -207,7 +207,7 @@ def _one_line(context: sa.engine.ExceptionContext) -> None:
 def writing(ws: Workspace) -> Iterator[sa.Connection]:
     """One transaction that writes: all of it is kept or none. One at a time, also on a server, so
     that no two wait for each other's rows and what a writer has looked up stays true."""
-    with connect(ws).execution_options(writes=True).begin() as connection:
+    with connect(ws).connect() as connection, connection.execution_options(writes=True).begin():
         alone(connection)
         yield connection
 

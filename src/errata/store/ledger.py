@@ -105,7 +105,7 @@ def _select(connection: sa.Connection, after: int = 0, kind: str | None = None) 
     query = _COLUMNS.where(database.event.c.seq > after).order_by(database.event.c.seq)
     if kind is not None:
         query = query.where(database.event.c.kind == kind)
-    return (Event(*row) for row in connection.execute(query))
+    return map(Event._make, connection.execute(query).all())
 
 
 def _last(connection: sa.Connection) -> Event | None:
