@@ -47,19 +47,21 @@ def test_a_reader_sees_one_state_in_all_that_it_asks(store: Workspace):
 
 def test_rows_that_two_write_in_opposite_order_block_nobody(store: Workspace):
     """On a server each would wait for the other's rows: a deadlock, and one of the runs is lost."""
-    rows = [{"id": f"n-{number}", "kind": "k", "data": "{}"} for number in range(3000)]
-    failed: list[BaseException] = []
+    both, failed = threading.Barrier(2), list[BaseException]()
 
-    def write(ordered: list[dict[str, str]]) -> None:
+    def write(step: int) -> None:
         try:
-            for start in range(0, len(ordered), 300):
+            for turn in range(5):
+                both.wait()
                 with database.writing(store) as connection:
-                    for at in range(start, start + 300, 30):
-                        database.insert_new(connection, database.node, ordered[at : at + 30])
+                    for number in range(60)[::step]:
+                        row = {"id": f"n-{turn}-{number}", "kind": "k", "data": "{}"}
+                        database.insert_new(connection, database.node, [row])
         except BaseException as error:
             failed.append(error)
+            both.abort()
 
-    threads = [threading.Thread(target=write, args=(part,)) for part in (rows, rows[::-1])]
+    threads = [threading.Thread(target=write, args=(step,)) for step in (1, -1)]
     for thread in threads:
         thread.start()
     for thread in threads:
