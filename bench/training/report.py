@@ -23,18 +23,25 @@ def _cpu_model() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def machine(threads: int) -> dict[str, str]:
-    """Where the numbers come from."""
+def host() -> dict[str, str]:
+    """What every bench says of the machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {
         "date": datetime.now(UTC).date().isoformat(),
         "cpu": _cpu_model(),
         "cores": str(os.cpu_count()),
-        "threads of each side": str(threads),
         "memory": f"{memory:.0f} GiB",
         "os": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
+    }
+
+
+def machine(threads: int) -> dict[str, str]:
+    """Where the numbers come from."""
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {
+        **host(),
+        "threads of each side": str(threads),
         **versions,
         "trl": f"{opponents.TRL}; for PPO {opponents.PPO_TRL}",
     }

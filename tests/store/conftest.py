@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
 from uuid import uuid4
 
 import pytest
@@ -42,3 +46,12 @@ def store(
     with engine.begin() as connection:
         connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def crash() -> Iterator[ModuleType]:
+    """The processes that write and are killed are those of `make bench-store`."""
+    bench = str(Path(__file__).parents[2] / "bench")
+    sys.path.insert(0, bench)
+    yield importlib.import_module("storage.crash")
+    sys.path.remove(bench)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from errata import cli
 from errata.errors import BadInput
 from errata.jsonl import canonical
-from errata.store import chain, database, keys, ledger, seal
+from errata.store import chain, database, keys, ledger, lines, seal
 from errata.store.chain import Event
 from errata.workspace import Workspace
 
@@ -268,7 +268,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(store: Workspace, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(ledger.os, "fsync", full)
+        patch.setattr(lines.os, "fsync", full)
         with pytest.raises(OSError, match="No space"):
             ledger.seal(store)
     assert ledger.file_of(store).read_bytes() == before

@@ -30,7 +30,14 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def own(ws: Workspace, purpose: str) -> Ed25519PrivateKey:
-    """This machine's key for a purpose, made on first use."""
+    """This machine's key for a purpose, made and published on first use."""
+    key = secret(ws, purpose)
+    publish(ws, purpose, key.public_key())
+    return key
+
+
+def secret(ws: Workspace, purpose: str) -> Ed25519PrivateKey:
+    """The same key, of which nobody has been told."""
     path = ws.state / "keys" / f"{purpose}.pem"
     if not path.exists():
         _make(path)
@@ -40,7 +47,6 @@ def own(ws: Workspace, purpose: str) -> Ed25519PrivateKey:
         key = None
     if not isinstance(key, Ed25519PrivateKey):
         raise BadInput(f"{ws.relative(path)}: not an Ed25519 key; restore it from a backup")
-    _publish(ws, purpose, key.public_key())
     return key
 
 
@@ -69,7 +75,8 @@ def create(path: Path, secret: bytes) -> None:
         fresh.unlink()
 
 
-def _publish(ws: Workspace, purpose: str, key: Ed25519PublicKey) -> None:
+def publish(ws: Workspace, purpose: str, key: Ed25519PublicKey) -> None:
+    """Put the public half where git carries it."""
     path = ws.root / "keys" / f"{purpose}-{key_id(key)}.pub"
     if not path.exists():
         with replacing(path) as file:

@@ -12,7 +12,6 @@ it ends; a verdict, a rollout step and the end of a run do at once.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,13 +25,10 @@ from errata.errors import BadInput
 from errata.jsonl import canonical, plain
 from errata.language import say
 from errata.outcome import Outcome
-from errata.store import database, people
+from errata.store import database, lines, people
 from errata.store import seal as seals
 from errata.store.chain import Event, breaks, chained, from_line, to_line, unsealed
 from errata.workspace import Workspace
-
-_TAIL = 1 << 16  # bytes read from the end of the tracked copy at first; events are a few hundred
-
 
 _COLUMNS = sa.select(*(database.event.c[name] for name in Event._fields))
 _LAST = _COLUMNS.order_by(database.event.c.seq.desc()).limit(1)
@@ -76,7 +72,6 @@ def extend(
     rows = list(rows)
     with database.writing(ws) as connection:
         if seen is not None:
-            database.alone(connection)
             _refuse_overtaken(connection, rows[0][0], seen)
         return add(ws, connection, rows, right)
 
@@ -92,7 +87,6 @@ def add(
     by = {"actor": who.name, "roles": list(who.roles)}
     ts = database.now()
     told = [(ts, kind, canonical(plain({**by, **data}))) for kind, data in rows]
-    database.alone(connection)
     events = list(chained(_last(connection) or _adopt(ws, connection), told))
     if events:
         connection.execute(_INSERT, [event._asdict() for event in events])
@@ -111,7 +105,7 @@ def _select(connection: sa.Connection, after: int = 0, kind: str | None = None) 
     query = _COLUMNS.where(database.event.c.seq > after).order_by(database.event.c.seq)
     if kind is not None:
         query = query.where(database.event.c.kind == kind)
-    return (Event(*row) for row in connection.execute(query))
+    return map(Event._make, connection.execute(query).all())
 
 
 def _last(connection: sa.Connection) -> Event | None:
@@ -136,15 +130,14 @@ def _adopt(ws: Workspace, connection: sa.Connection) -> Event | None:
     return filed[-1] if filed else None
 
 
-def _lines(ws: Workspace) -> list[bytes]:
-    path = file_of(ws)
-    return path.read_bytes().splitlines() if path.is_file() else []
-
-
 def _filed(ws: Workspace) -> tuple[list[Event], list[str]]:
     """The events of the tracked copy, and what could not be read of it."""
+    return _parsed(lines.read(file_of(ws)))
+
+
+def _parsed(written: Iterable[bytes]) -> tuple[list[Event], list[str]]:
     found, problems = [], []
-    for number, line in enumerate(_lines(ws), 1):
+    for number, line in enumerate(written, 1):
         try:
             found.append(from_line(line.decode()))
         except ValueError:
@@ -155,8 +148,7 @@ def _filed(ws: Workspace) -> tuple[list[Event], list[str]]:
 def seal(ws: Workspace) -> None:
     """Write what is new to the tracked copy, and sign it. A ledger that does not go on from what
     was sealed before is left as it is, and stderr says so."""
-    with database.writing(ws) as connection:  # no other process seals meanwhile
-        database.alone(connection)
+    with database.writing(ws) as connection:  # no other process of this store seals meanwhile
         last = _last(connection)
         if last is None:
             return
@@ -178,52 +170,32 @@ def _export(
     path = file_of(ws)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        end, line = _tail(file)
+        end, line = lines.tail(file)
         try:
             filed = from_line(line.decode()) if line else None
         except ValueError:
             return "the last line of audit/ledger.jsonl is not an event"
         if filed and hash_of(filed.seq) != filed.hash:
             return f"the store has not the event {filed.seq} that audit/ledger.jsonl has"
-        lines = [to_line(event) + "\n" for event in _select(connection, filed.seq if filed else 0)]
-        if not lines:
+        fresh = [to_line(event) + "\n" for event in _select(connection, filed.seq if filed else 0)]
+        if not fresh:
             return None
-        file.truncate(end)  # half a line, if a process died while it wrote
-        try:
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        except BaseException:
-            os.truncate(path, end)
-            raise
+        lines.add(file, end, "".join(fresh))
     return None
-
-
-def _tail(file: Any) -> tuple[int, bytes]:
-    """Where the last whole line ends, and that line."""
-    size, span = file.seek(0, os.SEEK_END), _TAIL
-    while True:
-        start = max(0, size - span)
-        file.seek(start)
-        text = file.read(size - start)
-        end = text.rfind(b"\n")
-        begin = text.rfind(b"\n", 0, max(end, 0))
-        if begin >= 0 or start == 0:
-            return start + end + 1, text[begin + 1 : max(end, 0)]
-        span *= 4
 
 
 def verify(ws: Workspace) -> list[str]:
     """Every problem, located; an empty list means that the chain holds, that the tracked copy is
     the same as far as it goes, and that both reach the last signed checkpoint."""
+    # In this order: whoever writes meanwhile signs what is filed, and files what is stored.
+    points, odd = seals.check(ws)
+    written = lines.read(file_of(ws))
     with database.reading(ws) as connection:
         stored = list(_select(connection))
-    lines = _lines(ws)
-    if [to_line(event).encode() for event in stored] == lines:  # equal: read and walked once
+    if [to_line(event).encode() for event in stored] == written:  # equal: read and walked once
         filed, problems = stored, list[str]()
     else:
-        filed, problems = _filed(ws)
-    points, odd = seals.check(ws)
+        filed, problems = _parsed(written)
     wrong = breaks(stored)
     problems += odd + [f"store: {problem}" for problem in wrong]
     wrong = wrong if filed is stored else breaks(filed)

@@ -10,8 +10,9 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,13 +22,55 @@ from errata.errors import BadInput
 from errata.store import database
 from errata.workspace import Workspace
 
-_CHUNK = 500  # values in one statement
 _READ = {"in": "read by", "rule": "obeyed by"}  # role of a file in a run → how it is told
-_CHANGES = ("changed", "changed into")
 _MEASURING = ("evaluate", "safety", "bench", "gate", "compare")
+_OF_RUN = ("stage", "status", "started", "seconds")  # what a trace tells of a run
 _RUN_ID = re.compile(r"\d{8}-\d{6}-([a-z_]+)-[0-9a-f]{4}")
 Step = tuple[str, str, str]  # from, to, kind
-Look = Callable[[sa.Connection, list[str], bool], list[Step]]
+
+# All steps of one level in one statement, whose text is the same for any number of ids: a server
+# plans it once and is asked once a level. `{ids}` is how each database takes a list in one
+# parameter.
+_IDS = {
+    "sqlite": "IN (SELECT value FROM json_each(:ids))",
+    "postgresql": "IN (SELECT unnest(CAST(:ids AS text[])))",  # joined; ANY would be a filter
+}
+
+# Of files: the runs that read or obeyed them. Who read the same bytes before anybody wrote them did
+# not read this file.
+_DOWN = """
+SELECT src, dst, kind FROM edge WHERE src {ids}
+UNION ALL SELECT "row", version, 'in' FROM member WHERE "row" {ids}
+UNION ALL SELECT run_id, digest, 'wrote' FROM run_file WHERE run_id {ids} AND role = 'out'
+UNION ALL SELECT digest, run_id, CASE role WHEN 'in' THEN 'read by' ELSE 'obeyed by' END
+FROM (SELECT f.digest, f.run_id, f.role, began,
+             min(CASE WHEN role = 'out' THEN began END) OVER (PARTITION BY f.digest) AS written
+      FROM run_file f JOIN run ON run.id = f.run_id
+      WHERE f.digest {ids} AND role IN ('in', 'out', 'rule')) AS opened
+WHERE role <> 'out' AND (written IS NULL OR began >= written)
+"""
+# Of the rules that a run obeyed only those are told that somebody changed: a rule that is as it was
+# laid down came from nothing.
+_UP = """
+SELECT src, dst, kind FROM edge WHERE dst {ids}
+UNION ALL SELECT "row", version, 'in' FROM member WHERE version {ids}
+UNION ALL SELECT digest, run_id, CASE role WHEN 'in' THEN 'read by' ELSE 'obeyed by' END
+FROM run_file f WHERE run_id {ids} AND (role = 'in' OR role = 'rule' AND EXISTS (
+    SELECT 1 FROM edge WHERE dst = f.digest AND kind IN ('changed', 'changed into')))
+UNION ALL SELECT run_id, digest, 'wrote'
+FROM (SELECT f.run_id, f.digest, f.role, began,
+             max(CASE WHEN role <> 'out' THEN began END) OVER (PARTITION BY f.digest) AS read
+      FROM run_file f JOIN run ON run.id = f.run_id
+      WHERE f.digest {ids} AND role IN ('in', 'out', 'rule')) AS opened
+WHERE role = 'out' AND (read IS NULL OR began <= read)
+"""
+# What a stage said of an id counts more than what the store knows by itself.
+_WHAT = """
+SELECT 1 AS place, digest AS id, 'file' AS kind, min(path) AS data
+FROM run_file WHERE digest {ids} GROUP BY digest
+UNION ALL SELECT 2, id, 'run', record FROM run WHERE id {ids}
+UNION ALL SELECT 3, id, kind, data FROM node WHERE id {ids} ORDER BY place
+"""
 
 
 @dataclass
@@ -49,83 +92,16 @@ class Node:
         return out
 
 
-def _chunks(ids: Iterable[str]) -> Iterable[list[str]]:
-    ordered = sorted(ids)
-    for start in range(0, len(ordered), _CHUNK):
-        yield ordered[start : start + _CHUNK]
+@lru_cache(maxsize=16)
+def _said(statement: str, dialect: str) -> sa.TextClause:
+    return sa.text(statement.format(ids=_IDS[dialect]))
 
 
-def _links(connection: sa.Connection, ids: list[str], down: bool) -> list[Step]:
-    table = database.edge
-    near = table.c.src if down else table.c.dst
-    rows = connection.execute(
-        sa.select(table.c.src, table.c.dst, table.c.kind).where(near.in_(ids))
-    ).all()
-    return [(row.src, row.dst, row.kind) for row in rows]
-
-
-def _versions_of(connection: sa.Connection, ids: list[str], down: bool) -> list[Step]:
-    """Of rows: the versions that hold them (down). Of versions: the rows in them (up)."""
-    table = database.member
-    near = table.c.row if down else table.c.version
-    query = sa.select(table.c.row, table.c.version).where(near.in_(ids))
-    return [(row, version, "in") for row, version in connection.execute(query)]
-
-
-def _runs_of(connection: sa.Connection, ids: list[str], down: bool) -> list[Step]:
-    """Of files: the runs that read or obeyed them later (down) or wrote them earlier (up)."""
-    table, run = database.run_file, database.run
-    query = sa.select(table.c.digest, table.c.run_id, table.c.role, run.c.began).join(
-        run, run.c.id == table.c.run_id
-    )
-    query = query.where(table.c.digest.in_(ids), table.c.role.in_(("in", "out", "rule")))
-    rows = connection.execute(query).all()
-    written: dict[str, float] = {}
-    read: dict[str, float] = {}
-    for row in rows:
-        if row.role == "out":
-            written[row.digest] = min(row.began, written.get(row.digest, row.began))
-        else:
-            read[row.digest] = max(row.began, read.get(row.digest, row.began))
-    if down:  # a run that read the same bytes before anybody wrote them did not read this file
-        return [
-            (row.digest, row.run_id, _READ[row.role])
-            for row in rows
-            if row.role in _READ and row.began >= written.get(row.digest, row.began)
-        ]
-    return [
-        (row.run_id, row.digest, "wrote")
-        for row in rows
-        if row.role == "out" and row.began <= read.get(row.digest, row.began)
-    ]
-
-
-def _files_of(connection: sa.Connection, ids: list[str], down: bool) -> list[Step]:
-    """Of runs: the files they wrote (down), or read and obeyed (up).
-
-    Of the rules that a run obeyed only those are told that somebody changed: a rule that is as it
-    was laid down came from nothing.
-    """
-    table = database.run_file
-    query = sa.select(table.c.run_id, table.c.digest, table.c.role).where(table.c.run_id.in_(ids))
-    if down:
-        rows = connection.execute(query.where(table.c.role == "out")).all()
-        return [(row.run_id, row.digest, "wrote") for row in rows]
-    edge = database.edge
-    changed = sa.exists().where(edge.c.dst == table.c.digest, edge.c.kind.in_(_CHANGES))
-    asked = sa.or_(table.c.role == "in", sa.and_(table.c.role == "rule", changed))
-    return [
-        (row.digest, row.run_id, _READ[row.role]) for row in connection.execute(query.where(asked))
-    ]
-
-
-def _looks(id: str) -> tuple[Look, ...]:
-    """Where an id can have steps: digests name files, ids with a stage in them runs."""
-    if id.startswith("sha256:"):
-        return (_links, _runs_of)
-    if _RUN_ID.fullmatch(id):
-        return (_links, _files_of)
-    return (_links, _versions_of)
+def _ask(connection: sa.Connection, statement: str, ids: Iterable[str]) -> Sequence[sa.Row[Any]]:
+    """The rows of one of the statements above."""
+    dialect, asked = connection.dialect.name, list(ids)
+    value = json.dumps(asked) if dialect == "sqlite" else asked
+    return connection.execute(_said(statement, dialect), {"ids": value}).all()
 
 
 def _ends(step: Step, down: bool) -> bool:
@@ -148,17 +124,8 @@ def walk(connection: sa.Connection, start: str, down: bool) -> list[Step]:
     """Every step reachable from `start` in one direction, breadth first."""
     seen, frontier, steps = {start}, {start}, dict[Step, None]()
     while frontier:
-        asked: dict[Look, list[str]] = {}
-        for id in sorted(frontier):
-            for look in _looks(id):
-                asked.setdefault(look, []).append(id)
-        fresh = [
-            step
-            for look, ids in asked.items()
-            for part in _chunks(ids)
-            for step in look(connection, part, down)
-        ]
-        steps.update(dict.fromkeys(sorted(fresh)))
+        fresh = sorted(tuple(row) for row in _ask(connection, _DOWN if down else _UP, frontier))
+        steps.update(dict.fromkeys(fresh))
         frontier = {step[down] for step in fresh if not _ends(step, down)} - seen
         seen |= frontier
     return list(steps)
@@ -166,23 +133,12 @@ def walk(connection: sa.Connection, start: str, down: bool) -> list[Step]:
 
 def describe(connection: sa.Connection, ids: Iterable[str]) -> dict[str, Node]:
     """What each id is: a run, a file, something a stage described, or just an item."""
-    out: dict[str, Node] = {}
-    for part in _chunks(ids):
-        out.update({id: Node(id, "item") for id in part})
-        files = database.run_file
-        digests = [id for id in part if id.startswith("sha256:")]
-        named = sa.select(files.c.digest, files.c.path).where(files.c.digest.in_(digests))
-        for digest, path in connection.execute(named.distinct()) if digests else ():
-            out[digest] = Node(digest, "file", {"path": path})
-        runs = database.run
-        ran = [id for id in part if _RUN_ID.fullmatch(id)]
-        for row in connection.execute(sa.select(runs).where(runs.c.id.in_(ran))) if ran else ():
-            record = json.loads(row.record)
-            keep = {key: record[key] for key in ("started", "seconds") if key in record}
-            out[row.id] = Node(row.id, "run", {"stage": row.stage, "status": row.status, **keep})
-        nodes = database.node
-        for row in connection.execute(sa.select(nodes).where(nodes.c.id.in_(part))):
-            out[row.id] = Node(row.id, row.kind, json.loads(row.data))
+    out = {id: Node(id, "item") for id in ids}
+    for row in _ask(connection, _WHAT, out):
+        facts = {"path": row.data} if row.place == 1 else json.loads(row.data)
+        if row.place == 2:
+            facts = {key: facts[key] for key in _OF_RUN if key in facts}
+        out[row.id] = Node(row.id, row.kind, facts)
     return out
 
 

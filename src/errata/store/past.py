@@ -24,16 +24,22 @@ def _alive(pid: int, born: float) -> bool:
         return True
 
 
-def set_status(ws: Workspace, run_id: str, status: str) -> None:
+def end(ws: Workspace, run_id: str, status: str) -> bool:
+    """Say how a run ended that could not say so itself. False: it had ended by then, and it stays
+    as it said."""
+    table = database.run
     with database.writing(ws) as connection:
-        table = database.run
-        query = sa.select(table.c.record).where(table.c.id == run_id)
-        text = connection.execute(query).scalar_one()
+        query = sa.select(table.c.record).where(table.c.id == run_id, table.c.status == "running")
+        text = connection.execute(query).scalar()
+        if text is None:
+            return False
         record = {**json.loads(text), "status": status}
         values = {"status": status, "record": canonical(record)}
         connection.execute(table.update().where(table.c.id == run_id).values(**values))
-    if (ws.runs / run_id).is_dir():
-        write_json(ws.runs / run_id / "run.json", record)
+        ledger.add(ws, connection, [("run", {"id": run_id, "status": status})])
+        if (ws.runs / run_id).is_dir():
+            write_json(ws.runs / run_id / "run.json", record)
+    return True
 
 
 def mark_died(ws: Workspace) -> list[str]:
@@ -46,10 +52,7 @@ def mark_died(ws: Workspace) -> list[str]:
             )
         ).all()
     dead = [id for id, pid, born in found if not _alive(pid, born)]
-    for id in dead:
-        set_status(ws, id, "died")
-        ledger.append(ws, "run", id=id, status="died")
-    return dead
+    return [id for id in dead if end(ws, id, "died")]
 
 
 def list_runs(ws: Workspace, stage: str | None = None) -> list[dict[str, Any]]:

@@ -217,7 +217,7 @@ class Run:
         except (OSError, ErrataError):
             if error is None:
                 with contextlib.suppress(OSError, ErrataError):
-                    past.set_status(self.ws, self.id, "failed")
+                    past.end(self.ws, self.id, "failed")
                 raise  # else the first error is the one to report
 
     def _finish(self) -> None:
@@ -241,7 +241,8 @@ class Run:
             told = self._events if self.status == "done" else []
             end = ("run", {key: record[key] for key in keys})
             ledger.add(self.ws, connection, [*told, end])
-        write_json(self.dir / "run.json", record)
+            # Before the commit: a run that dies between the two is marked died in both places.
+            write_json(self.dir / "run.json", record)
         ledger.seal(self.ws)
 
     def _store_lineage(self, connection: sa.Connection) -> None:

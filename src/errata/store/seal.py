@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from errata.jsonl import canonical
-from errata.store import database, keys
+from errata.store import database, keys, lines
 from errata.store.chain import ZERO, Checkpoint
 from errata.workspace import Workspace
 
@@ -35,15 +34,20 @@ def _line(point: Checkpoint) -> str:
     return canonical(point._asdict())
 
 
+def _parse(line: bytes) -> Checkpoint:
+    """ValueError or TypeError for a line that is none."""
+    point = Checkpoint(**json.loads(line))
+    if type(point.size) is not int or not all(isinstance(v, str) for v in point[1:]):
+        raise TypeError
+    return point
+
+
 def _read(path: Path) -> tuple[list[Checkpoint], list[str]]:
     """Checkpoints of a file, and which of its lines are none."""
     found, problems = [], []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(lines.read(path), 1):
         try:
-            point = Checkpoint(**json.loads(line))
-            if type(point.size) is not int or not all(isinstance(v, str) for v in point[1:]):
-                raise TypeError
-            found.append(point)
+            found.append(_parse(line))
         except (ValueError, TypeError):
             problems.append(f"audit/checkpoints/{path.name}:{number}: not a checkpoint")
     return found, problems
@@ -52,25 +56,27 @@ def _read(path: Path) -> tuple[list[Checkpoint], list[str]]:
 def sign(ws: Workspace, size: int, hash_of: Callable[[int], str | None]) -> str | None:
     """Add a checkpoint of this machine's key for a chain of `size` events; None when done, or why
     it must not be signed: it does not go on from what the key has signed before."""
-    key = keys.own(ws, "ledger")
+    key = keys.secret(ws, "ledger")
     name = keys.key_id(key.public_key())
     path = folder(ws) / f"{name}.jsonl"
-    points = _read(path)[0] if path.exists() else []
-    last = points[-1] if points else None
-    if last and last.size > size:
-        return f"it has {size} events and the checkpoint of {last.ts} saw {last.size}"
-    if last and hash_of(last.size) != last.head:
-        return f"event {last.size} is not the one that the checkpoint of {last.ts} saw"
-    if last and last.size == size:
-        return None
-    prev = hashlib.sha256(_line(last).encode()).hexdigest() if last else ZERO
-    point = Checkpoint(size, str(hash_of(size)), database.now(), name, prev, "")
-    point = point._replace(signature=keys.sign(key, _body(point)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as file:
-        file.write(_line(point).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    with path.open("a+b") as file:
+        keys.publish(ws, "ledger", key.public_key())  # after its file: without one it was deleted
+        end, line = lines.tail(file)
+        try:
+            last = _parse(line) if line else None
+        except (ValueError, TypeError):
+            return f"the last line of audit/checkpoints/{path.name} is not a checkpoint"
+        if last and last.size > size:
+            return f"it has {size} events and the checkpoint of {last.ts} saw {last.size}"
+        if last and hash_of(last.size) != last.head:
+            return f"event {last.size} is not the one that the checkpoint of {last.ts} saw"
+        if last and last.size == size:
+            return None
+        prev = hashlib.sha256(_line(last).encode()).hexdigest() if last else ZERO
+        point = Checkpoint(size, str(hash_of(size)), database.now(), name, prev, "")
+        point = point._replace(signature=keys.sign(key, _body(point)))
+        lines.add(file, end, _line(point) + "\n")
     return None
 
 

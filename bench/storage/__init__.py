@@ -1,0 +1,1 @@
+"""Claims about the store: what is measured, on which database, how it is told."""
