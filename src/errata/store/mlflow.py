@@ -18,6 +18,7 @@ from errata.jsonl import plain
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import ledger, lineage, past
+from errata.store.setting import flat
 from errata.workspace import Workspace
 
 _TAG = "errata.run_id"
@@ -31,18 +32,6 @@ def _library() -> Any:
     except ModuleNotFoundError:
         raise BadInput("trace: format=mlflow needs `pip install 'errata[tracking]'`") from None
     return mlflow
-
-
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.0.c: value`."""
-    if isinstance(value, dict):
-        pairs: Any = value.items()
-    elif isinstance(value, list):
-        pairs = enumerate(value)
-    else:
-        return {name: value}
-    return {key: leaf for inner, item in pairs
-            for key, leaf in flat(item, f"{name}.{inner}".lstrip(".")).items()}  # fmt: skip
 
 
 def _metrics(facts: dict[str, Any]) -> dict[str, float]:

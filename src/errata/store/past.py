@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from errata.errors import BadInput
 from errata.jsonl import canonical, write_json
-from errata.store import database, ledger
+from errata.store import database, experiments, ledger
 from errata.workspace import Workspace
 
 
@@ -49,6 +49,8 @@ def mark_died(ws: Workspace) -> list[str]:
     for id in dead:
         set_status(ws, id, "died")
         ledger.append(ws, "run", id=id, status="died")
+    if dead:
+        experiments.render(ws)
     return dead
 
 

@@ -42,6 +42,18 @@ def hidden(value: Any, key: str = "") -> Any:
     return value
 
 
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings as `a.b.0.c: value`."""
+    if isinstance(value, dict):
+        pairs: Any = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    else:
+        return {name: value}
+    return {key: leaf for inner, item in pairs
+            for key, leaf in flat(item, f"{name}.{inner}".lstrip(".")).items()}  # fmt: skip
+
+
 def finite(value: Any) -> Any:
     """Facts as JSON can hold them: NaN and infinity are no numbers, and become None."""
     if isinstance(value, float) and not math.isfinite(value):
