@@ -140,7 +140,8 @@ def _elsewhere(connection: sa.Connection, known: set[str]) -> list[Record]:
     """The last event of each training run that has no record in this store."""
     found: dict[str, Record] = {}
     for event in _events(connection, "run"):
-        if event.get("stage") in TRAINING and event["id"] not in known:
+        stage = event["id"].split("-")[2:3]  # the end of one that died does not repeat it
+        if stage and stage[0] in TRAINING and event["id"] not in known:
             found.setdefault(event["id"], event)
     return list(found.values())
 
@@ -164,9 +165,8 @@ def _dataset(record: Record, inputs: Sequence[Record]) -> Record:
 
 def log(found: Sequence[Experiment], elsewhere: Sequence[Record] = ()) -> str:
     """All runs, newest first. Pure."""
-    lines = {one.id: _line(one) for one in found}
-    lines |= {event["id"]: _distant_line(event) for event in elsewhere}
-    rows = [lines[id] for id in sorted(lines, reverse=True)]  # an id begins with its time
+    # The store goes on from where the ledger it took over had ended: its own runs are the newer.
+    rows = [*map(_line, found), *map(_distant_line, elsewhere)]
     return f"# Experiment log · 实验日志\n\n{_INTRO}\n\n{markdown_table(_COLUMNS, rows)}"
 
 
