@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -217,18 +218,28 @@ def test_a_workspace_that_never_trained_has_no_log(store: Workspace):
     assert not (store.reports / "posttrain").exists()
 
 
-def test_who_renders_last_has_read_last(store: Workspace):
+def test_a_slow_renderer_does_not_write_over_what_ended_meanwhile(
+    store: Workspace, monkeypatch: pytest.MonkeyPatch
+):
     build(store, "v-1")
-    threads = [threading.Thread(target=train, args=(store,)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    first, read = train(store), experiments.read
+    has_read = threading.Event()
 
-    assert [line[1] for line in lines(store)] == ["done / 完成"] * 6
-    kept = text(store)
-    experiments.render(store)
-    assert text(store) == kept
+    def slow(connection: Any) -> Any:
+        found = read(connection)
+        if not has_read.is_set():
+            has_read.set()
+            time.sleep(1)
+        return found
+
+    monkeypatch.setattr(experiments, "read", slow)
+    one = threading.Thread(target=experiments.render, args=(store,))
+    one.start()
+    has_read.wait()
+    second = train(store)
+    one.join()
+
+    assert [line[0].strip("| ") for line in lines(store)] == [second, first]
 
 
 def test_hostile_words_stay_in_their_cell(store: Workspace):
