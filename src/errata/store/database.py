@@ -11,7 +11,6 @@ import contextlib
 import datetime
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -177,12 +176,9 @@ def _server(url: sa.URL) -> sa.Engine:
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
-    except sqlite3.Error as error:
-        raise ErrataError(f"store: {error}; {_STEP}") from None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
