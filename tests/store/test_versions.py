@@ -86,18 +86,24 @@ def test_a_row_of_another_failure_or_kind_is_no_change_of_this_one():
         assert found == Diff([other], [member("s-1")], [])
 
 
-def test_one_row_takes_the_place_of_one(store: Workspace):
+def test_one_row_takes_the_place_of_one():
     """Two answers of one failure, one of them corrected twice over."""
     rows = {name: member(name) for name in ("s-1", "s-2", "s-3")}
     parents = dict.fromkeys(rows, frozenset({"f-1"}))
     found = versions.compare([rows["s-1"]], [rows["s-2"], rows["s-3"]], parents)
     assert found == Diff([rows["s-3"]], [], [Change(rows["s-1"], rows["s-2"])])
+    found = versions.compare([rows["s-2"], rows["s-3"]], [rows["s-1"]], parents)
+    assert found == Diff([], [rows["s-3"]], [Change(rows["s-2"], rows["s-1"])])
 
 
 def test_the_table_counts_by_file_label_and_source(
     store: Workspace, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):
-    build(store, "v-old", [member("s-1"), member("s-2", source="web"), member("p-1", "x")])
+    build(
+        store,
+        "v-old",
+        [member("s-1"), member("s-2", source="web"), member("p-1", "x", source="old")],
+    )
     fresh = [member(f"s-{n}", label="injection") for n in (5, 6)]
     build(store, "v-new", [member("s-1"), member("p-1", "y"), *fresh])
     assert cli.main(["diff", "v-old", "v-new", "-C", str(store.root), "--json"]) == 0
