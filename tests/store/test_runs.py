@@ -20,6 +20,7 @@ from errata.intake.redact import load_policy
 from errata.store import database, ledger, objects, people, rolled_back, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
+from errata.store.setting import hidden
 from errata.workspace import Workspace
 
 
@@ -105,6 +106,14 @@ def test_credentials_are_not_written_down(ws: Workspace):
     assert "hf_abc" not in text
     assert "pw@" not in text
     assert json.loads(text)["config"]["budget_tokens"] == 5
+
+
+@pytest.mark.parametrize("who", ["me:pw", "me:p@pw", "tok-pw", "me:pw%2F"])
+def test_a_password_in_a_url_is_hidden_wherever_it_stands(who: str):
+    assert hidden(f"see https://{who}@host/v1 and x://{who}@h") == (
+        "see https://(hidden)@host/v1 and x://(hidden)@h"
+    )
+    assert hidden("mail me@host, or https://host/me@x") == "mail me@host, or https://host/me@x"
 
 
 def test_ids_have_the_form_of_the_contract_and_do_not_collide(ws: Workspace):

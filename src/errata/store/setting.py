@@ -38,7 +38,7 @@ def hidden(value: Any, key: str = "") -> Any:
     if isinstance(value, str) and value and _SECRET.search(key):
         return "(hidden)"
     if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]+@", "(hidden)@", value)
+        return re.sub(r"(?<=://)[^/\s]+@", "(hidden)@", value)
     return value
 
 
