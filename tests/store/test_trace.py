@@ -193,6 +193,7 @@ def test_led_to_and_came_from_are_ids_of_one_kind_a_line_each(
     assert out(store, capsys, "f-01", "led_to=release") == "r-01\n"
     assert out(store, capsys, "r-01", "came_from=failure") == "f-01\n"
     assert out(store, capsys, "f-02", "led_to=release") == ""
+    assert out(store, capsys, "f-01", "led_to=failure") == ""  # not itself
     assert out(store, capsys, "v-0001", "came_from=failure") == "f-01\nf-02\n"
     assert "no kind `failuer`; did you mean `failure`?" in out(
         store, capsys, "r-01", "came_from=failuer", code=2
