@@ -65,9 +65,20 @@ _WORDS = {
     "died": "意外中止",
     "blocked": "被阻断",
     "no_decision": "无法裁决",
+    # what the gate said, and where a release is
+    "pass": "通过",
+    "rolling": "灰度中",
+    "serving": "线上",
+    "rolled_back": "已回滚",
+    "superseded": "已被取代",
 }
 
 
 def word(text: str) -> str:
     """A word of a record in the reader's language; one without a translation as it is."""
     return _WORDS.get(text, text) if is_chinese() else text
+
+
+def both(text: str) -> str:
+    """A word of a record in both languages, for what is the same whoever reads it."""
+    return f"{text} / {_WORDS[text]}" if text in _WORDS else text

@@ -20,6 +20,7 @@ from errata.release import monitor, rollback, rollout, routing, traffic
 from errata.release.monitor import Live, Watch
 from errata.release.traffic import Checked, Settings
 from errata.store import ledger
+from errata.store.runs import Run
 
 Gate = Callable[..., Any]
 POOL = [case(f"q{i}", f"Question number {i} about the lamp?") for i in range(100)]
@@ -61,6 +62,23 @@ def test_weights_swapped_after_the_verdict_are_refused(
     rollback.roll_back(world.ws, "asked")
     with pytest.raises(BadInput, match="weights differ"):
         rollout.start(world.ws, release.candidate_path)
+
+
+def test_the_experiment_log_follows_a_candidate_to_its_verdict_and_its_release(
+    world: World, run_gate: Gate
+) -> None:
+    with Run(world.ws, "dpo", {"model": "tiny"}) as run:
+        run.note(candidate_digest=world.made["good"].digest)
+    release = passed(world, run_gate)
+
+    def told() -> str:
+        log = (world.ws.reports / "posttrain" / "experiment-log.md").read_text(encoding="utf-8")
+        return next(line for line in log.splitlines() if line.startswith(f"| {run.id} "))
+
+    assert f"| pass / 通过 ({release.verdict_id}) | {release.id} rolling / 灰度中 1 % |" in told()
+    rollback.roll_back(world.ws, "asked")
+    assert f"{release.id} rolled" in told()
+    assert "已回滚 0 % |" in told()
 
 
 def test_good_canary_reaches_everybody_stage_by_stage(world: World, run_gate: Gate) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +19,7 @@ from errata.intake.redact import load_policy
 from errata.store import database, ledger, objects, people, rolled_back, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
+from errata.store.setting import hidden
 from errata.workspace import Workspace
 
 
@@ -88,13 +88,14 @@ def test_a_run_records_who_ran_it_and_under_which_rules(
 
 
 def test_a_death_is_an_event(ws: Workspace):
+    with Run(ws, "sft", Config()) as run:
+        pass
     with database.writing(ws) as connection:
-        gone = {"id": "20260101-000000-sft-aaaa", "stage": "sft", "status": "running", "began": 1.0,
-                "host": platform.node(), "pid": 1, "born": 1.0, "record": "{}"}  # fmt: skip
-        connection.execute(database.run.insert(), [gone])
+        gone = {"status": "running", "pid": 1, "born": 1.0}
+        connection.execute(database.run.update().values(**gone))
     list_runs(ws)
-    (event,) = ledger.events(ws, "run")
-    assert (event["data"]["id"], event["data"]["status"]) == (gone["id"], "died")
+    event = ledger.events(ws, "run")[-1]["data"]
+    assert (event["id"], event["status"]) == (run.id, "died")
 
 
 def test_credentials_are_not_written_down(ws: Workspace):
@@ -105,6 +106,14 @@ def test_credentials_are_not_written_down(ws: Workspace):
     assert "hf_abc" not in text
     assert "pw@" not in text
     assert json.loads(text)["config"]["budget_tokens"] == 5
+
+
+@pytest.mark.parametrize("who", ["me:pw", "me:p@pw", "tok-pw", "me:pw%2F"])
+def test_a_password_in_a_url_is_hidden_wherever_it_stands(who: str):
+    assert hidden(f"see https://{who}@host/v1 and x://{who}@h") == (
+        "see https://(hidden)@host/v1 and x://(hidden)@h"
+    )
+    assert hidden("mail me@host, or https://host/me@x") == "mail me@host, or https://host/me@x"
 
 
 def test_ids_have_the_form_of_the_contract_and_do_not_collide(ws: Workspace):

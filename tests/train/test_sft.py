@@ -225,7 +225,8 @@ def test_unusable_rows_are_bad_input_and_leave_nothing_half_written(
     run = past.list_runs(lessons, "sft")[-1]
     assert run["status"] == "failed"
     assert not (lessons.runs / run["id"] / "adapter").exists()
-    assert not (lessons.reports / "posttrain").exists()
+    (page,) = (lessons.reports / "posttrain").glob("*-sft-*")
+    assert "| status / 状态 | failed / 失败 |" in page.read_text()
 
 
 def test_the_command_line_exits_3_on_a_missed_threshold_and_2_on_a_missing_file(

@@ -68,7 +68,12 @@ def publish(
     jsonl.write_text(page, report.render_metrics_md(file, title) + "\n" + failed)
     run.node(file.candidate_digest, "candidate")
     run.link(file.candidate_digest, run.id, room)
-    run.note(metrics={m.name: m.value for m in file.metrics})
+    run.note(
+        candidate=file.candidate_digest,
+        split=file.split,
+        metrics={m.name: m.value for m in file.metrics},
+        bounds={m.name: {"low": m.low, "high": m.high, "n": m.n} for m in file.metrics},
+    )
     return ws.relative(page)
 
 

@@ -129,7 +129,9 @@ def objects(content: bytes) -> list[dict[str, Any]]:
 def file(name: str, content: bytes, marks: Marks) -> Scrubbed:
     """A file by its name: rows of a JSONL file, words of anything else that is text."""
     if name.endswith(".jsonl"):
-        return rows(content, lambda line, row: marks.belong(row) if row else marks.speak(line))
+        return rows(
+            content, lambda line, row: marks.belong(row) if row is not None else marks.speak(line)
+        )
     if b"\0" in content[:4096]:  # weights and pictures hold no text to search
         return Scrubbed(content, [])
     text, count = marks.replace(content.decode("utf-8", "surrogateescape"))

@@ -21,6 +21,7 @@ from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Release
 from errata.release import routing
+from errata.store import experiments
 from errata.workspace import Workspace
 
 
@@ -58,12 +59,14 @@ def roll_back(ws: Workspace, why: str, to: str | None = None) -> dict[str, Any]:
         goal = target.id if target else None
         routing.record(ws, "rollback", id=release.id, to=goal, why=why, seconds=seconds)
     seen = routing.current(ws)
-    return {
+    facts = {
         "rolled_back": [release.id for release in out],
         "serving": seen.stable.id if seen.stable else None,
         "seconds": round(time.perf_counter() - start, 4),
         "why": why,
     }
+    experiments.render(ws)  # after the clock: the route is told by then
+    return facts
 
 
 def _target(now: routing.Routing, to: str | None) -> Release | None:

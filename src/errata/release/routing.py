@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from errata.jsonl import canonical, plain
 from errata.records import Release
-from errata.store import database, ledger, people
+from errata.store import database, experiments, ledger, people
 from errata.workspace import Workspace
 
 Arm = Literal["stable", "canary"]
@@ -98,7 +98,9 @@ def current(ws: Workspace) -> Routing:
 def promote(ws: Workspace, now: Routing, action: str, **data: Any) -> Routing:
     """Give a release more users: a right of roles, and only on the routing that the caller has
     looked at. Of two processes that promote at once one wins; the other gets BadInput."""
-    return record(ws, action, right="promote", seen=now.seen, **data)
+    after = record(ws, action, right="promote", seen=now.seen, **data)
+    experiments.render(ws)
+    return after
 
 
 def record(

@@ -7,13 +7,12 @@ ledger), and the optional `vault`. `schema` says which release of Errata made th
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
-import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -97,6 +96,7 @@ vault = sa.Table(
 schema = sa.Table("schema", metadata, sa.Column("number", sa.Integer, primary_key=True))
 SCHEMA = 1  # one more with each change that an older release could not read
 
+CONNECT_SECONDS = 10  # before a server that does not answer is given up; the URL may say otherwise
 _STEP = "check the disk and ERRATA_DATABASE_URL, then run the command again"
 _PREPARING = threading.Lock()
 
@@ -120,10 +120,8 @@ def connect(ws: Workspace) -> sa.Engine:
 
 @lru_cache(maxsize=64)
 def _engine(url: str) -> sa.Engine:
-    if not url.startswith("sqlite"):
-        engine = _server(url)
-    else:
-        engine = sa.create_engine(url, connect_args={"timeout": 60})
+    engine = _made(url)
+    if engine.dialect.name == "sqlite":
         sa.event.listen(engine, "connect", _sqlite_connect)
         sa.event.listen(engine, "begin", _sqlite_begin)
     sa.event.listen(engine, "handle_error", _one_line)
@@ -148,31 +146,42 @@ def _prepare(engine: sa.Engine) -> None:
         )
 
 
-def _server(url: str) -> sa.Engine:
+def _made(text: str) -> sa.Engine:
+    """An engine that is not connected yet. What is wrong with a URL is told without showing it: its
+    parts may be those of a password."""
     try:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        url = sa.make_url(text)
+        if url.get_backend_name() == "sqlite":
+            return sa.create_engine(url, connect_args={"timeout": 60})
+        if url.get_backend_name() == "postgresql":
+            return _server(url)
     except ModuleNotFoundError as error:
         raise BadInput(
-            f"ERRATA_DATABASE_URL: needs {error.name}; `pip install 'errata[postgres]'`"
+            f"ERRATA_DATABASE_URL: needs {error.name}; `pip install 'errata[postgres]'` and write "
+            "postgresql+psycopg://…"
         ) from None
-    except sa.exc.ArgumentError:  # its message would show the password
-        raise BadInput(
-            "ERRATA_DATABASE_URL: not a database URL; write postgresql+psycopg://USER@HOST/NAME"
-        ) from None
-    if engine.dialect.name == "postgresql":
-        sa.event.listen(engine, "connect", _postgresql_connect)
-        sa.event.listen(engine, "begin", _postgresql_begin)
+    except (ValueError, sa.exc.ArgumentError):
+        pass
+    raise BadInput(
+        "ERRATA_DATABASE_URL: not the URL of a PostgreSQL or SQLite database; "
+        "write postgresql+psycopg://USER@HOST/NAME"
+    )
+
+
+def _server(url: sa.URL) -> sa.Engine:
+    knows = "psycopg" in url.get_driver_name() and "connect_timeout" not in url.query
+    wait = {"connect_timeout": CONNECT_SECONDS} if knows else {}
+    engine = sa.create_engine(url, pool_pre_ping=True, connect_args=wait)
+    sa.event.listen(engine, "connect", _postgresql_connect)
+    sa.event.listen(engine, "begin", _postgresql_begin)
     return engine
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.isolation_level = None  # transactions are begun below, not by the driver
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
-    except sqlite3.Error as error:
-        raise ErrataError(f"store: {error}; {_STEP}") from None
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
 
 
 def _postgresql_connect(connection: Any, _record: Any) -> None:
@@ -197,13 +206,19 @@ def _sqlite_begin(connection: sa.Connection) -> None:
 
 
 def _one_line(context: sa.engine.ExceptionContext) -> None:
-    error = context.original_exception
-    if isinstance(context.sqlalchemy_exception, (sa.exc.OperationalError, sa.exc.InternalError)):
-        said = str(error).strip().splitlines()[0]  # the server's next lines repeat the statement
+    """What the disk or the server did, as one line; what a statement did wrong stays as it is."""
+    if context.is_pre_ping:  # a connection that the server closed is replaced by a new one
+        return
+    found = context.sqlalchemy_exception
+    outside = isinstance(found, (sa.exc.OperationalError, sa.exc.InternalError))
+    damaged = type(found) is sa.exc.DatabaseError  # SQLite: pages that are no database
+    if outside or damaged or context.connection is None:
+        # The server's next lines repeat the statement.
+        said = next(iter(str(context.original_exception).strip().splitlines()), "no answer")
         raise ErrataError(f"store: {said}; {_STEP}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def writing(ws: Workspace) -> Iterator[sa.Connection]:
     """One transaction that writes: all of it is kept or none. One at a time, also on a server, so
     that no two wait for each other's rows and what a writer has looked up stays true."""
@@ -212,7 +227,7 @@ def writing(ws: Workspace) -> Iterator[sa.Connection]:
         yield connection
 
 
-@contextmanager
+@contextlib.contextmanager
 def reading(ws: Workspace) -> Iterator[sa.Connection]:
     """One transaction that reads a single state of the store."""
     with connect(ws).begin() as connection:

@@ -178,7 +178,7 @@ def known(connection: sa.Connection, id: str) -> str:
     for column in columns if len(id) >= 4 else ():
         query = sa.select(column).where(column.startswith(id, autoescape=True))
         if connection.dialect.name == "sqlite":  # an index serves a range, and no LIKE
-            query = query.where(column >= id, column < id[:-1] + chr(ord(id[-1]) + 1))
+            query = query.where(column >= id, column < id + "\U0010ffff")
         found |= set(connection.execute(query.distinct().limit(5)).scalars())
     if len(found) == 1:
         return found.pop()

@@ -18,6 +18,7 @@ from errata.jsonl import plain
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import ledger, lineage, past
+from errata.store.setting import flat, hidden
 from errata.workspace import Workspace
 
 _TAG = "errata.run_id"
@@ -33,18 +34,6 @@ def _library() -> Any:
     return mlflow
 
 
-def flat(value: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.0.c: value`."""
-    if isinstance(value, dict):
-        pairs: Any = value.items()
-    elif isinstance(value, list):
-        pairs = enumerate(value)
-    else:
-        return {name: value}
-    return {key: leaf for inner, item in pairs
-            for key, leaf in flat(item, f"{name}.{inner}".lstrip(".")).items()}  # fmt: skip
-
-
 def _metrics(facts: dict[str, Any]) -> dict[str, float]:
     """Numbers of a run, under names that MLflow takes."""
     return {
@@ -55,17 +44,17 @@ def _metrics(facts: dict[str, Any]) -> dict[str, float]:
 
 
 def _send(client: Any, experiment: str, ws: Workspace, record: dict[str, Any]) -> None:
-    """One run; its tag comes last, so that half of one counts as not sent, and is taken back."""
+    """One run; its tag comes last: what lacks it counts as not sent, and is taken back."""
     began = int(past.began(ws, record["id"]) * 1000)
     run = client.create_run(experiment, began, run_name=record["id"]).info.run_id
     try:
         _fill(client, run, ws, record, began)
+        status = _STATUS.get(record["status"], "FAILED")
+        client.set_terminated(run, status, end_time=began + int(record["seconds"] * 1000))
         client.set_tag(run, _TAG, record["id"])
     except BaseException:
         client.delete_run(run)
         raise
-    status = _STATUS.get(record["status"], "FAILED")
-    client.set_terminated(run, status, end_time=began + int(record["seconds"] * 1000))
 
 
 def _fill(client: Any, run: str, ws: Workspace, record: dict[str, Any], began: int) -> None:
@@ -87,29 +76,39 @@ def _fill(client: Any, run: str, ws: Workspace, record: dict[str, Any], began: i
 
 
 def send(ws: Workspace, uri: str) -> Outcome:
-    """Send the runs that the server does not have."""
+    """Send the runs that the server does not have; what went out is an event, whatever stops it."""
     mlflow = _library()
-    name = f"errata/{ws.root.name}"
+    sent: list[str] = []
     try:
         client = mlflow.MlflowClient(tracking_uri=uri or None)
-        found = client.get_experiment_by_name(name)
-        experiment = found.experiment_id if found else client.create_experiment(name)
-        there = {run.data.tags.get(_TAG) for run in _all(client, experiment)}
-        fresh = [r for r in past.list_runs(ws) if r["id"] not in there and r["status"] != "running"]
-        for record in fresh:
-            _send(client, experiment, ws, record)
+        to = str(hidden(client.tracking_uri))
+        try:
+            known = _send_new(client, ws, sent)
+        finally:
+            if sent:
+                ledger.append(ws, "export", to=to, format="mlflow", runs=sent)
     except ModuleNotFoundError as error:  # a database of MLflow's own needs more than the client
         raise BadInput(f"mlflow: this uri needs {error.name}; name a server (http://…), or "
                        "`pip install mlflow`") from None  # fmt: skip
     except mlflow.exceptions.MlflowException as error:
-        said = str(error).splitlines()[0]
+        said = hidden(str(error).strip().splitlines()[0])
         raise ErrataError(f"mlflow: {said}; check uri, then run it again: it goes on") from None
-    to = re.sub(r"(?<=://)[^/@\s]+@", "(hidden)@", client.tracking_uri)
-    if fresh:
-        ledger.append(ws, "export", to=to, format="mlflow", runs=[r["id"] for r in fresh])
-    text = say(f"{len(fresh)} runs sent to {to}, {len(there)} were there",
-               f"已发送 {len(fresh)} 个 run 至 {to}，原有 {len(there)} 个")  # fmt: skip
-    return Outcome(0, text, {"to": to, "sent": [r["id"] for r in fresh], "known": len(there)})
+    text = say(f"{len(sent)} runs sent to {to}, {known} were there",
+               f"已发送 {len(sent)} 个 run 至 {to}，原有 {known} 个")  # fmt: skip
+    return Outcome(0, text, {"to": to, "sent": sent, "known": known})
+
+
+def _send_new(client: Any, ws: Workspace, sent: list[str]) -> int:
+    """Send run after run, each noted in `sent` once it is there; how many were there before."""
+    name = f"errata/{ws.root.name}"
+    found = client.get_experiment_by_name(name)
+    experiment = found.experiment_id if found else client.create_experiment(name)
+    there = {run.data.tags.get(_TAG) for run in _all(client, experiment)}
+    for record in past.list_runs(ws):
+        if record["id"] not in there and record["status"] != "running":
+            _send(client, experiment, ws, record)
+            sent.append(record["id"])
+    return len(there)
 
 
 def _all(client: Any, experiment: str) -> list[Any]:

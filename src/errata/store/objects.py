@@ -7,15 +7,18 @@ missing here is fetched from there. Bytes that do not have their digest are neve
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from errata.errors import BadInput, ErrataError
 from errata.jsonl import digest_file, replacing
+from errata.store.setting import hidden
 from errata.workspace import Workspace
 
 
@@ -62,18 +65,19 @@ def there(ws: Workspace, digest: str) -> bool:
 def get(ws: Workspace, digest: str) -> Path:
     """Where the bytes of a digest are; never write to that path.
 
-    Raises BadInput where they are missing or are not what the digest says.
+    Raises BadInput where they are missing or are not what the digest says. A copy that is damaged
+    here is replaced by the one in the shared place.
     """
     path = _place(ws, digest)
-    if not path.is_file() and not _fetch(ws, digest):
+    found = digest_file(path) if path.is_file() else None
+    if found == digest or _fetch(ws, digest):
+        return path
+    if found is None:
         raise BadInput(f"{digest}: not in {_where(ws)}; it was never kept, or was erased")
-    found = digest_file(path)
-    if found != digest:
-        raise BadInput(
-            f"{digest}: its copy {ws.relative(path)} is damaged (it is {found[:19]}…); "
-            "restore it from a backup, or delete it"
-        )
-    return path
+    raise BadInput(
+        f"{digest}: its copy {ws.relative(path)} is damaged (it is {found[:19]}…); "
+        "restore it from a backup, or delete it"
+    )
 
 
 def drop(ws: Workspace, digest: str) -> bool:
@@ -84,9 +88,10 @@ def drop(ws: Workspace, digest: str) -> bool:
     if shared := _shared():
         fs, root = shared
         name = f"{root}/{_name(digest)}"
-        if fs.exists(name):
-            fs.rm(name)
-            there = True
+        with _one_line():
+            if fs.exists(name):
+                fs.rm(name)
+                there = True
     return there
 
 
@@ -110,35 +115,49 @@ def _shared() -> tuple[Any, str] | None:
     return fs, str(root).rstrip("/")
 
 
+@contextlib.contextmanager
+def _one_line() -> Iterator[None]:
+    """What goes wrong with the shared place, told without a password in its URL."""
+    try:
+        yield
+    except OSError as error:
+        said = hidden(str(error))
+        raise ErrataError(f"ERRATA_OBJECTS_URL: {said}; check it, then run again") from None
+
+
 def _share(ws: Workspace, digest: str) -> None:
-    """Put a copy into the shared place, under another name until it is whole."""
+    """Put a copy into the shared place, under another name until it is whole.
+
+    One that is there is left, but for one of another size: half of an upload is mended.
+    """
     if not (shared := _shared()):
         return
     fs, root = shared
-    name = f"{root}/{_name(digest)}"
-    if not fs.exists(name):
+    name, ours = f"{root}/{_name(digest)}", _place(ws, digest)
+    with _one_line():
+        if fs.exists(name) and fs.size(name) == ours.stat().st_size:
+            return
         fs.makedirs(name.rsplit("/", 1)[0], exist_ok=True)
         draft = f"{name}.{uuid.uuid4().hex}"
-        try:
-            fs.put_file(str(_place(ws, digest)), draft)
-            fs.mv(draft, name)
-        except OSError as error:
-            raise ErrataError(f"ERRATA_OBJECTS_URL: {error}; check it, then run again") from None
+        fs.put_file(str(ours), draft)
+        fs.mv(draft, name)
 
 
 def _fetch(ws: Workspace, digest: str) -> bool:
-    """Bring a copy here from the shared place; whether it had one that is whole."""
+    """Bring a copy here from the shared place; whether it had one. BadInput if that is damaged."""
     if not (shared := _shared()):
         return False
     fs, root = shared
     name = f"{root}/{_name(digest)}"
-    if not fs.exists(name):
-        return False
-    target = _place(ws, digest)
-    with replacing(target) as copy, fs.open(name, "rb") as file:
-        shutil.copyfileobj(file, copy, 1 << 20)
-    if digest_file(target) != digest:
-        target.unlink()
-        raise BadInput(f"{digest}: its copy in ERRATA_OBJECTS_URL is damaged; restore it from a "
-                       "backup, or delete it")  # fmt: skip
+    with _one_line():
+        if not fs.exists(name):
+            return False
+        with replacing(_place(ws, digest)) as copy, fs.open(name, "rb") as file:
+            seen = hashlib.sha256()
+            while part := file.read(1 << 20):
+                seen.update(part)
+                copy.write(part)
+            if seen.hexdigest() != digest.removeprefix("sha256:"):  # nothing is put in place
+                raise BadInput(f"{digest}: its copy in ERRATA_OBJECTS_URL is damaged; restore it "
+                               "from a backup, or delete it")  # fmt: skip
     return True

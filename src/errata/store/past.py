@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from errata.errors import BadInput
 from errata.jsonl import canonical, write_json
-from errata.store import database, ledger
+from errata.store import database, experiments, ledger
 from errata.workspace import Workspace
 
 
@@ -52,7 +52,10 @@ def mark_died(ws: Workspace) -> list[str]:
             )
         ).all()
     dead = [id for id, pid, born in found if not _alive(pid, born)]
-    return [id for id in dead if end(ws, id, "died")]
+    died = [id for id in dead if end(ws, id, "died")]
+    if died:
+        experiments.render(ws)
+    return died
 
 
 def list_runs(ws: Workspace, stage: str | None = None) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ import sqlalchemy as sa
 from errata import git
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.jsonl import canonical, digest, digest_file, plain, write_json, write_text
-from errata.store import database, ledger, objects, past, people, rolled_back, tree
+from errata.store import database, experiments, ledger, objects, past, people, rolled_back, tree
 from errata.store.setting import finite, hidden, policies, versions
 from errata.workspace import Workspace
 
@@ -214,6 +214,7 @@ class Run:
             self.facts["error"] = f"{type(error).__name__}: {error}"
         try:
             self._finish()
+            experiments.render(self.ws)
         except (OSError, ErrataError):
             if error is None:
                 with contextlib.suppress(OSError, ErrataError):

@@ -38,8 +38,20 @@ def hidden(value: Any, key: str = "") -> Any:
     if isinstance(value, str) and value and _SECRET.search(key):
         return "(hidden)"
     if isinstance(value, str):
-        return re.sub(r"(?<=://)[^/@\s]+@", "(hidden)@", value)
+        return re.sub(r"(?<=://)[^/\s]+@", "(hidden)@", value)
     return value
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings as `a.b.0.c: value`."""
+    if isinstance(value, dict):
+        pairs: Any = value.items()
+    elif isinstance(value, list):
+        pairs = enumerate(value)
+    else:
+        return {name: value}
+    return {key: leaf for inner, item in pairs
+            for key, leaf in flat(item, f"{name}.{inner}".lstrip(".")).items()}  # fmt: skip
 
 
 def finite(value: Any) -> Any:

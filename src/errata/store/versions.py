@@ -3,7 +3,7 @@
     errata diff V1 V2       rows added, removed and changed, by file, label and source
 
 A version is named by the root hash over its rows' hashes in order, so the same rows are the same
-version in whatever order they stand . A row's id is the hash of what is learnt from
+version in whatever order they stand. A row's id is the hash of what is learnt from
 it, so a corrected answer is another row: a removed and an added row that were made of the same
 failure are told as one that changed.
 """

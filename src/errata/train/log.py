@@ -1,4 +1,4 @@
-"""What people read of a training run: a bar, a report with curves, the experiment log."""
+"""What people read of a training run: a bar, its pages with curves, what the command prints."""
 
 from __future__ import annotations
 
@@ -7,19 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from errata import jsonl, report
+from errata import report
 from errata.language import say
 from errata.train import footprint
 
 if TYPE_CHECKING:
     from errata.train.stage import Job
-
-LOG_HEAD = (
-    "# Experiment log · 实验日志\n\nNewest first; one line a training run, failures included.\n\n"
-)
-LOG_COLUMNS = (
-    "| run | stage | model | data | steps | metrics | verdict |\n|---|---|---|---|---|---|---|\n"
-)
 
 
 class Progress(TrainerCallback):
@@ -78,69 +71,42 @@ def decisions(job: Job) -> list[str]:
     return [f"## {say('Decisions of the watch', '监控的决定')}", report.markdown_table(head, cells)]
 
 
-def write(
+def pages(
     job: Job,
     steps: int,
     metrics: dict[str, float | None],
     used: dict[str, float],
     curves: dict[str, Curve],
     missed: list[str],
-) -> None:
-    """`reports/posttrain/<run_id>.md` with its curves, and a line in the experiment log."""
-    ws, run, config = job.ws, job.run, job.config
-    folder = ws.reports / "posttrain"
-    folder.mkdir(parents=True, exist_ok=True)
-    page = run.output(folder / f"{run.id}.md", "report")
-    picture = run.output(folder / f"{run.id}.svg", "curve")
+) -> list[str]:
+    """What the run tells of itself on `reports/posttrain/<run_id>.md`; its curves are drawn."""
+    run = job.run
+    picture = run.output(job.ws.reports / "posttrain" / f"{run.id}.svg", "curve")
     report.curves(picture, panels(curves), f"{job.stage} {run.id}")
     verdict = "; ".join(missed) if missed else say("accepted", "达标")
-    start = job.start.candidate
     facts = [
-        [say("model", "模型"), f"{config.model} ({start.digest[7:19]})"],
-        [say("data", "数据"), f"{config.dataset} ({jsonl.digest_file(job.dataset)[7:19]})"],
         [say("steps", "步数"), str(steps)],
         [say("CPU seconds", "CPU 秒"), f"{used['cpu_seconds']:.0f}"],
         [say("wall seconds", "墙钟秒"), f"{used['wall_seconds']:.0f}"],
         [say("peak memory, GiB", "峰值内存 GiB"), f"{used['peak_rss_gib']:.2f}"],
         *footprint.rows(job.extra["memory"]),
         *([name, "–" if value is None else f"{value:.4g}"] for name, value in metrics.items()),
-        [say("verdict", "结论"), verdict],
+        [say("thresholds", "阈值"), verdict],
     ]
     panel = [
         [key, str(value)]
-        for key, value in config.model_dump().items()
+        for key, value in job.config.model_dump().items()
         if key not in ("inputs", "outputs", "accept")
     ]
-    text = [
-        f"# {job.stage} · {run.id}",
+    return [
         *(f"> {note}" for note in job.notes),
-        report.markdown_table([say("fact", "项目"), say("value", "数值")], facts),
+        report.markdown_table([say("measured in training", "训练中测得"), ""], facts),
         f"![{say('curves', '曲线')}]({run.id}.svg)",
         *decisions(job),
         f"## {say('Panel', '参数面板')}",
         report.markdown_table([say("knob", "参数"), say("value", "数值")], panel),
         *job.extra.get("pages", []),
     ]
-    jsonl.write_text(page, "\n\n".join(text) + "\n")
-    _add_to_log(job, steps, metrics, verdict)
-
-
-def _add_to_log(job: Job, steps: int, metrics: dict[str, float | None], verdict: str) -> None:
-    path = job.run.output(job.ws.reports / "posttrain" / "experiment-log.md", "log")
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
-    lines = old.partition("|---|---|---|---|---|---|---|\n")[2]
-    numbers = " ".join(f"{k}={v:.3g}" for k, v in metrics.items() if v is not None)
-    row = [
-        job.run.id,
-        job.stage,
-        job.config.model,
-        job.config.dataset,
-        str(steps),
-        numbers,
-        verdict,
-    ]
-    line = "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n"
-    jsonl.write_text(path, LOG_HEAD + LOG_COLUMNS + line + lines)
 
 
 def _first_row(job: Job) -> list[str]:

@@ -4,8 +4,8 @@
         return train(ws, "sft", config, prepare)
 
 `prepare(job)` returns a ready `Trainer`; the frame fits it under the watch (watch.py), saves the
-adapter (or the whole model) and its candidate, writes the report with its curves, adds to the
-experiment log, and holds the result to `accept`.
+adapter (or the whole model) and its candidate, tells the experiment log about it with curves, and
+holds the result to `accept`.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from errata.errors import BadInput, Blocked
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Candidate, SftExample
+from errata.store import experiments
 from errata.store.runs import Run
 from errata.train import footprint, log
 from errata.train.accept import ask, judge, metrics_of
@@ -67,6 +68,7 @@ class Job:
             )  # fmt: skip
         self.retention = self._retention()
         self.start = Start(ws, config.model)
+        run.note(start=self.start.candidate.digest)
         self.tokenizer: Any = None
         self.longest: int | None = None
         self.at_once = 0  # tokens of a micro batch at most; 0: as micro_batch says
@@ -319,7 +321,8 @@ def finish(
     run.note(metrics=metrics, steps=steps, notes=job.notes, used=used, **job.extra)
     run.link(jsonl.digest_file(job.dataset), run.id, "trained")
     missed = [*judge(config.accept, metrics), *refused(job)]
-    log.write(job, steps, metrics, used, curves, missed)
+    run.note(pages=log.pages(job, steps, metrics, used, curves, missed))
+    experiments.render(ws)
     for name in config.outputs:
         path = ws.path(name.format(run_id=run.id))
         if not path.exists():
