@@ -48,6 +48,9 @@ _INTRO = (
     "由存储生成，手工修改会被覆盖。"
 )
 Record = dict[str, Any]
+# A record that lacks something is shown without it: one odd run does not cost the log.
+_NOTHING: Record = {"config": {}, "facts": {}, "inputs": [], "outputs": [], "policies": {},
+                    "started": "–", "seconds": 0.0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,13 @@ def _keep(path: Path, text: str) -> None:
 def read(connection: sa.Connection) -> tuple[list[Experiment], list[Record]]:
     """Training runs of the store, and events of those that the ledger alone knows."""
     table = database.run
-    query = sa.select(table.c.record).where(table.c.stage.in_((*TRAINING, *MEASURING, "build")))
+    query = sa.select(table.c.record, table.c.id, table.c.stage, table.c.status)
+    query = query.where(table.c.stage.in_((*TRAINING, *MEASURING, "build")))
     query = query.order_by(table.c.began.desc(), table.c.id.desc())
-    records = [json.loads(text) for text in connection.execute(query).scalars()]
+    records = [
+        {**_NOTHING, **json.loads(text), "id": id, "stage": stage, "status": status}
+        for text, id, stage, status in connection.execute(query)
+    ]
     verdicts = _events(connection, "verdict")
     nodes = sa.select(database.node.c.data).where(database.node.c.kind == "release")
     releases = [json.loads(text) for text in connection.execute(nodes).scalars()]
