@@ -160,7 +160,6 @@ def _server(url: str) -> sa.Engine:
             "ERRATA_DATABASE_URL: not a database URL; write postgresql+psycopg://USER@HOST/NAME"
         ) from None
     if engine.dialect.name == "postgresql":
-        sa.event.listen(engine, "connect", _postgresql_connect)
         sa.event.listen(engine, "begin", _postgresql_begin)
     return engine
 
@@ -173,12 +172,6 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
         connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
     except sqlite3.Error as error:
         raise ErrataError(f"store: {error}; {_STEP}") from None
-
-
-def _postgresql_connect(connection: Any, _record: Any) -> None:
-    # What is asked here goes by a key and an index: planned once a connection, not at every call.
-    connection.execute("SET plan_cache_mode = force_generic_plan")
-    connection.commit()
 
 
 def _postgresql_begin(connection: sa.Connection) -> None:
@@ -232,6 +225,12 @@ def alone(connection: sa.Connection) -> None:
     """Until this transaction ends nobody else is past this line. SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(20251216)"))
+
+
+def plan_once(connection: sa.Connection) -> None:
+    """Until this transaction ends, a server that has planned a statement does not plan it again."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text("SET LOCAL plan_cache_mode = force_generic_plan"))
 
 
 def insert_new(

@@ -205,6 +205,7 @@ def lineage(ws: Workspace, id: str) -> Lineage:
     """All that a thing came from and all that came of it; BadInput for an unknown id."""
     with database.reading(ws) as connection:
         whole = known(connection, id)
+        database.plan_once(connection)
         above, below = walk(connection, whole, False), walk(connection, whole, True)
         ids = {whole} | {end for src, dst, _ in above + below for end in (src, dst)}
         return Lineage(whole, above, below, describe(connection, ids))
