@@ -33,7 +33,7 @@ Step = tuple[str, str, str]  # from, to, kind
 # parameter.
 _IDS = {
     "sqlite": "IN (SELECT value FROM json_each(:ids))",
-    "postgresql": "IN (SELECT unnest(CAST(:ids AS text[])))",  # joined; ANY would be a filter
+    "postgresql": "IN (SELECT unnest(CAST(:ids AS text[])))",
 }
 
 # Of files: the runs that read or obeyed them. Who read the same bytes before anybody wrote them did
@@ -205,7 +205,7 @@ def lineage(ws: Workspace, id: str) -> Lineage:
     """All that a thing came from and all that came of it; BadInput for an unknown id."""
     with database.reading(ws) as connection:
         whole = known(connection, id)
-        database.plan_once(connection)
+        database.by_index(connection)
         above, below = walk(connection, whole, False), walk(connection, whole, True)
         ids = {whole} | {end for src, dst, _ in above + below for end in (src, dst)}
         return Lineage(whole, above, below, describe(connection, ids))
