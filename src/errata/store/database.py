@@ -229,7 +229,7 @@ def alone(connection: sa.Connection) -> None:
 
 _BY_INDEX = sa.text(
     "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), "
-    "set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)"
+    "set_config('enable_seqscan', 'off', true)"
 )
 
 
