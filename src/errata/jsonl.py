@@ -28,6 +28,8 @@ def plain(obj: Any) -> Any:
     An optional field that is None is left out, a required one stays: `value: null` says that a
     metric had no data, and must be written.
     """
+    if obj is None or isinstance(obj, (str, int, float)):  # nearly all that a row holds
+        return obj
     if isinstance(obj, BaseModel):
         out = {}
         for name, field in type(obj).model_fields.items():

@@ -15,6 +15,7 @@ from types import ModuleType
 import pytest
 
 BENCH = Path(__file__).parents[2] / "bench"
+BENCHES = ("training", "train", "gpu", "storage", "store")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def load() -> Iterator[Callable[[str], ModuleType]]:
     sys.path.insert(0, str(BENCH))
     yield importlib.import_module
     sys.path.remove(str(BENCH))
-    for name in [n for n in sys.modules if n.split(".")[0] in ("training", "train", "gpu")]:
+    for name in [n for n in sys.modules if n.split(".")[0] in BENCHES]:
         del sys.modules[name]
 
 
@@ -213,3 +214,45 @@ def test_gpu_table_is_the_cpu_table_grown(load: Callable[[str], ModuleType]) -> 
         assert duel.name in names
         assert duel.clock == "wall_seconds"
         assert duel.dtype == ("bfloat16", "bfloat16")
+
+
+# the store --------------------------------------------------------------------------------------
+
+
+def test_claims_have_every_bar_of_the_issue(load: Callable[[str], ModuleType]) -> None:
+    claims = {claim.name: claim for claim in load("store").CLAIMS}
+    measures = load("storage.measures")
+    assert {name: claim.bar for name, claim in claims.items()} == {
+        "trace": "≤ 5", "trace-lasting": "≤ 5", "append-batched": "≥ 10,000", "append": "≥ 2,000",
+        "verify": "≥ 100,000", "version": "≤ 5", "writers": "≤ 0", "kills": "≤ 0",
+    }  # fmt: skip
+    assert measures.VERSIONS * measures.ROWS == 1_000_000
+    assert measures.STORES * measures.KILLS == 200
+    assert (measures.WRITERS, measures.EVENTS) == (8, 10_000)
+    for name in ("trace", "append-batched", "verify", "version", "writers", "kills"):
+        assert claims[name].judged == load("storage.claim").BOTH
+
+
+def test_medians_are_judged_and_of_problems_the_worst(load: Callable[[str], ModuleType]) -> None:
+    claims = {claim.name: claim for claim in load("store").CLAIMS}
+    judge = load("storage.claim").judge
+
+    def told(name: str, *values: float, kind: str = "SQLite") -> str:
+        runs = [{"value": value, "wall_seconds": 1, "cpu_seconds": 1} for value in values]
+        return str(judge(claims[name], kind, runs)["verdict"])
+
+    assert told("trace", 4.9, 4.9, 90) == "holds"
+    assert told("trace", 5.1, 5.1, 1) == "MISSED"
+    assert told("append", 2_000, 1_999, 2_500) == "holds"
+    assert told("append", 1_999, 1_999, 2_500) == "MISSED"
+    assert told("append", 1, 1, 1, kind="PostgreSQL") == "reported"
+    assert told("kills", 0, 0, 0) == "holds"
+    assert told("kills", 0, 1, 0) == "MISSED"
+
+
+def test_a_desk_has_the_rows_it_says(load: Callable[[str], ModuleType]) -> None:
+    desk = load("storage.desk")
+    first, second = desk.rows_of(0, 1000), desk.rows_of(1, 1000)
+    assert len(set(first)) == len(set(second)) == 1000
+    assert set(range(100)) <= set(first) & set(second)
+    assert len(set(second) - set(first)) == 180

@@ -172,7 +172,6 @@ def _server(url: sa.URL) -> sa.Engine:
     knows = "psycopg" in url.get_driver_name() and "connect_timeout" not in url.query
     wait = {"connect_timeout": CONNECT_SECONDS} if knows else {}
     engine = sa.create_engine(url, pool_pre_ping=True, connect_args=wait)
-    sa.event.listen(engine, "connect", _postgresql_connect)
     sa.event.listen(engine, "begin", _postgresql_begin)
     return engine
 
@@ -182,12 +181,6 @@ def _sqlite_connect(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA secure_delete=ON")  # what is erased is overwritten
-
-
-def _postgresql_connect(connection: Any, _record: Any) -> None:
-    # What is asked here goes by a key and an index: planned once a connection, not at every call.
-    connection.execute("SET plan_cache_mode = force_generic_plan")
-    connection.commit()
 
 
 def _postgresql_begin(connection: sa.Connection) -> None:
@@ -247,6 +240,19 @@ def alone(connection: sa.Connection) -> None:
     """Until this transaction ends nobody else is past this line. SQLite has one writer anyway."""
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(20251216)"))
+
+
+_BY_INDEX = sa.text(
+    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true), "
+    "set_config('enable_seqscan', 'off', true)"
+)
+
+
+def by_index(connection: sa.Connection) -> None:
+    """Until this transaction ends, a server looks up each id where its index has it, also in tables
+    that it has no statistics of yet, and plans a statement once and not at every call."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(_BY_INDEX)
 
 
 def insert_new(

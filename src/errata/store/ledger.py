@@ -22,7 +22,7 @@ from pydantic import Field
 
 from errata.config import Section
 from errata.errors import BadInput
-from errata.jsonl import canonical, plain
+from errata.jsonl import canonical
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import database, lines, people
@@ -86,7 +86,7 @@ def add(
     who = people.entitled(ws, right) if right else people.actor(ws)
     by = {"actor": who.name, "roles": list(who.roles)}
     ts = database.now()
-    told = [(ts, kind, canonical(plain({**by, **data}))) for kind, data in rows]
+    told = [(ts, kind, canonical({**by, **data})) for kind, data in rows]
     events = list(chained(_last(connection) or _adopt(ws, connection), told))
     if events:
         connection.execute(_INSERT, [event._asdict() for event in events])
