@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from errata import cli
+from errata import cli, git
 from errata.errors import BadInput
 from errata.jsonl import canonical
 from errata.store import chain, database, keys, ledger, lines, seal
@@ -304,3 +304,43 @@ def test_audit_verify_exits_1_on_tampering(store: Workspace, capsys: pytest.Capt
     last: dict[str, Any] = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last["problems"]
     assert cli.main(["audit", "burn", "-C", str(store.root)]) == 2
+
+
+def commit(ws: Workspace) -> None:
+    git.git(ws.root, "add", "--all", "--", "audit", "keys")
+    git.git(ws.root, *git.identity(ws.root), "commit", "--quiet", "-m", "audit")
+
+
+def forge_all(ws: Workspace) -> None:
+    """The whole chain anew in both places, and every trace of who has signed the old one gone."""
+    put_both(ws, rewrite(stored(ws)))
+    shutil.rmtree(seal.folder(ws))
+    shutil.rmtree(ws.root / "keys")
+
+
+def test_checkpoints_and_keys_cannot_vanish_together(store: Workspace):
+    fill(store, 6)
+    forge_all(store)
+    assert any("missing; its key has signed" in p for p in ledger.verify(store))
+
+
+def test_git_is_a_witness_where_the_machines_own_key_is_gone_too(store: Workspace):
+    fill(store, 6)
+    commit(store)
+    fill(store, 2)
+    assert ledger.verify(store) == []
+    forge_all(store)
+    shutil.rmtree(store.state / "keys")
+    problems = ledger.verify(store)
+
+    assert (
+        "audit/ledger.jsonl: is not what the last commit has, gone on; rewritten since" in problems
+    )
+    assert any(p.startswith("keys/ledger-") and "the last commit has it" in p for p in problems)
+
+
+def test_a_file_that_is_no_key_is_a_problem_and_not_an_error(store: Workspace):
+    fill(store, 2)
+    (path,) = (store.root / "keys").glob("ledger-*.pub")
+    path.write_text("no key")
+    assert any("not the public key of that id" in problem for problem in ledger.verify(store))

@@ -85,7 +85,15 @@ def publish(ws: Workspace, purpose: str, key: Ed25519PublicKey) -> None:
 
 def trusted(ws: Workspace, purpose: str) -> dict[str, Ed25519PublicKey]:
     """Public keys for a purpose, by id; BadInput for a file that is not the key it is named for."""
-    found = {}
+    found, problems = public(ws, purpose)
+    if problems:
+        raise BadInput(problems[0])
+    return found
+
+
+def public(ws: Workspace, purpose: str) -> tuple[dict[str, Ed25519PublicKey], list[str]]:
+    """Public keys for a purpose, by id, and files that are not the key they are named for."""
+    found, problems = {}, []
     for path in sorted((ws.root / "keys").glob(f"{purpose}-*.pub")):
         name = path.stem.removeprefix(f"{purpose}-")
         try:
@@ -93,9 +101,10 @@ def trusted(ws: Workspace, purpose: str) -> dict[str, Ed25519PublicKey]:
         except ValueError:
             key = None
         if not isinstance(key, Ed25519PublicKey) or key_id(key) != name:
-            raise BadInput(f"keys/{path.name}: not the public key of that id; restore it with git")
-        found[name] = key
-    return found
+            problems.append(f"keys/{path.name}: not the public key of that id; restore it with git")
+        else:
+            found[name] = key
+    return found, problems
 
 
 def sign(key: Ed25519PrivateKey, text: str) -> str:

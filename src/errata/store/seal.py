@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from errata import git
 from errata.jsonl import canonical
 from errata.store import database, keys, lines
 from errata.store.chain import ZERO, Checkpoint
@@ -82,7 +83,8 @@ def sign(ws: Workspace, size: int, hash_of: Callable[[int], str | None]) -> str 
 
 def check(ws: Workspace) -> tuple[list[Checkpoint], list[str]]:
     """All checkpoints whose signatures hold, oldest first, and what is wrong with the others."""
-    trusted, good, problems = keys.trusted(ws, "ledger"), list[Checkpoint](), list[str]()
+    trusted, problems = keys.public(ws, "ledger")
+    good: list[Checkpoint] = []
     for path in sorted(folder(ws).glob("*.jsonl")):
         points, odd = _read(path)
         problems += odd
@@ -99,7 +101,37 @@ def check(ws: Workspace) -> tuple[list[Checkpoint], list[str]]:
             else:
                 good.append(point)
             prev = hashlib.sha256(_line(point).encode()).hexdigest()
-    for name in trusted:
+    signers = {*trusted, *_own(ws)}
+    for name in sorted(signers):
         if not (folder(ws) / f"{name}.jsonl").is_file():
             problems.append(f"audit/checkpoints/{name}.jsonl: missing; its key has signed")
-    return sorted(good), problems
+    return sorted(good), problems + _against_git(ws)
+
+
+def _own(ws: Workspace) -> list[str]:
+    """This machine's key, where it has one: its checkpoints cannot be deleted with its public half
+    unnoticed."""
+    if not (ws.state / "keys" / "ledger.pem").is_file():
+        return []
+    return [keys.key_id(keys.secret(ws, "ledger").public_key())]
+
+
+def _against_git(ws: Workspace) -> list[str]:
+    """What the last commit holds against audit/ and the keys: they grow, and nothing in them
+    changes. A file that is shorter was rolled back, and is completed by the next command."""
+    there = ("audit/ledger.jsonl", "audit/checkpoints", "keys")
+    listed = git.git(
+        ws.root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *there, check=False
+    )
+    problems = []
+    for name in filter(None, listed.stdout.split("\0")):
+        if name.startswith("keys/") and not name.startswith("keys/ledger-"):
+            continue
+        if not ws.path(name).is_file():
+            problems.append(f"{name}: deleted; the last commit has it")
+            continue
+        committed = git.git(ws.root, "show", f"HEAD:{name}", check=False).stdout.encode()
+        now = ws.path(name).read_bytes()
+        if not (now.startswith(committed) or committed.startswith(now)):
+            problems.append(f"{name}: is not what the last commit has, gone on; rewritten since")
+    return problems
