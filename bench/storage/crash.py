@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from errata import jsonl
 from errata.errors import ErrataError
-from errata.store import database, ledger, objects, past
+from errata.store import audit, database, ledger, objects, past
 from errata.workspace import Workspace
 from storage import writer
 
@@ -50,7 +50,7 @@ def kill(ws: Workspace, rng: Random, number: int) -> list[str]:
 
 def problems(ws: Workspace, reported: list[str]) -> list[str]:
     """What is wrong right after a kill, before anything mends anything; then what is missing."""
-    found = [f"verify: {problem}" for problem in ledger.verify(ws)]
+    found = [f"verify: {problem}" for problem in audit.verify(ws)]
     records = {record["id"]: record for record in past.list_runs(ws)}
     ends = _ends(ws)
     rows = _rows(ws)
@@ -146,4 +146,4 @@ def written(ws: Workspace, writers: int, events: int) -> dict[str, Any]:
     wanted = {(str(name), n) for name in range(writers) for n in range(share)} | {("first", 0)}
     return {"writers": writers, "events": share * writers, "seconds": round(seconds, 3),
             "failed": sum(map(bool, codes)), "lost": len(wanted - found.keys()),
-            "twice": sum(n > 1 for n in found.values()), "problems": ledger.verify(ws)}  # fmt: skip
+            "twice": sum(n > 1 for n in found.values()), "problems": audit.verify(ws)}  # fmt: skip

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 from errata.build import stage
-from errata.store import ledger, lineage
+from errata.store import audit, ledger, lineage
 from errata.store.runs import Run as StoreRun
 from errata.workspace import Workspace
 from storage import crash, desk, places
@@ -91,10 +91,10 @@ def one_by_one(kind: str, repeats: int) -> list[Run]:
 
 
 def verified(kind: str, repeats: int) -> list[Run]:
-    """Events a second through `ledger.verify`: both copies, all links, all checkpoints."""
+    """Events a second through `audit.verify`: both copies, all links, all checkpoints."""
 
     def work(ws: Workspace) -> None:
-        if problems := ledger.verify(ws):
+        if problems := audit.verify(ws):
             raise AssertionError(problems[0])
 
     with places.workspace(kind) as ws:

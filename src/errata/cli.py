@@ -85,7 +85,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "删除某人的数据",
     ),
     "reveal": ("errata.privacy.vault", "a value that redaction took out", "查看保险库中的原值"),
-    "audit": ("errata.store.ledger", "`audit verify`: find and locate tampering", "审计链校验"),
+    "audit": ("errata.store.audit", "`audit verify`: find and locate tampering", "审计链校验"),
 }
 _GRAMMAR = "[-C DIR] [--config FILE] [--json] [--debug] [key=value | --key value | --flag]… [FILE…]"
 

@@ -22,7 +22,7 @@ from errata.errors import ErrataError
 from errata.intake import consent
 from errata.language import say
 from errata.outcome import Outcome
-from errata.store import ledger
+from errata.store.audit import verify
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
@@ -148,7 +148,7 @@ def grounds(ws: Workspace) -> Iterator[Check]:
 def audit(ws: Workspace) -> Iterator[Check]:
     """The ledger holds."""
     if (ws.state / "store.db").is_file():
-        problems = ledger.verify(ws)
+        problems = verify(ws)
         yield Check(
             "bad" if problems else "ok", "audit", problems[0] if problems else "chain holds"
         )

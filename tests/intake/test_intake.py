@@ -13,7 +13,7 @@ from errata.errors import BadInput
 from errata.intake import buckets, sources, stage
 from errata.intake.sources import Bad
 from errata.records import LABEL_ALIASES, Failure
-from errata.store import ledger, past
+from errata.store import audit, ledger, past
 from errata.store.lineage import trace
 from errata.workspace import Workspace
 
@@ -229,7 +229,7 @@ def test_audit_and_lineage_name_the_file_by_keyed_hash_only(ws: Workspace) -> No
     assert (event["data"]["new"], event["data"]["quarantined"]) == (1, 0)
     record = json.dumps(past.get_run(ws, data["run_id"]))
     assert jsonl.digest_file(ws.inbox / "raw.jsonl") not in record
-    assert ledger.verify(ws) == []
+    assert audit.verify(ws) == []
 
 
 def test_too_much_quarantine_is_not_accepted(ws: Workspace) -> None:

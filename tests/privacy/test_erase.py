@@ -17,7 +17,17 @@ from errata.intake import redact
 from errata.intake import stage as intake
 from errata.privacy import erase, scrub, vault
 from errata.privacy.scrub import Marks
-from errata.store import checkout, database, ledger, lineage, objects, past, tombstone, versions
+from errata.store import (
+    audit,
+    checkout,
+    database,
+    ledger,
+    lineage,
+    objects,
+    past,
+    tombstone,
+    versions,
+)
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -99,7 +109,7 @@ def test_nothing_of_the_person_is_left(desk: Workspace, subject: str):
     left = [row for _, row in jsonl.rows(desk.data / "failures.jsonl")]
     assert len(left) == 6
     assert "erased" in (desk.reports / "posttrain" / "page.md").read_text()
-    assert ledger.verify(desk) == []
+    assert audit.verify(desk) == []
 
 
 def test_others_keep_what_is_theirs(desk: Workspace):

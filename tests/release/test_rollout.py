@@ -19,7 +19,7 @@ from errata.records import Case, Failure, Message, Release
 from errata.release import monitor, rollback, rollout, routing, traffic
 from errata.release.monitor import Live, Watch
 from errata.release.traffic import Checked, Settings
-from errata.store import ledger
+from errata.store import audit, ledger
 from errata.store.runs import Run
 
 Gate = Callable[..., Any]
@@ -360,7 +360,7 @@ def test_state_is_the_fold_of_the_ledger(world: World, run_gate: Gate) -> None:
     events = ledger.events(world.ws, "rollout")
     assert routing.fold(events) == routing.current(world.ws)
     assert routing.fold(events[:1]).canary
-    assert ledger.verify(world.ws) == []
+    assert audit.verify(world.ws) == []
 
 
 @pytest.mark.parametrize("stages", [[], [5, 1, 100], [1, 5], [0, 100], [1, 1, 100]])

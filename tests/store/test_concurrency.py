@@ -7,7 +7,7 @@ from types import ModuleType
 
 import sqlalchemy as sa
 
-from errata.store import database, ledger
+from errata.store import audit, database, ledger
 from errata.workspace import Workspace
 
 
@@ -30,7 +30,7 @@ def test_a_ledger_that_grows_while_it_is_verified_holds(store: Workspace):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        assert [problem for _ in range(40) for problem in ledger.verify(store)] == []
+        assert [problem for _ in range(40) for problem in audit.verify(store)] == []
     finally:
         stop.set()
         writer.join()

@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from errata import jsonl
-from errata.store import ledger, lines, past, seal
+from errata.store import audit, ledger, lines, past, seal
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -66,7 +66,7 @@ def test_a_run_that_dies_when_all_is_kept_is_done_in_both_places(store: Workspac
 
     assert record["status"] == "done"
     assert jsonl.canonical(record) == jsonl.canonical(_told(store, id))
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_a_run_that_dies_before_it_is_kept_is_died_in_both_places(store: Workspace):
@@ -104,7 +104,7 @@ def test_half_a_line_of_either_file_is_no_line_and_is_written_again(store: Works
         assert lines.read(path) == before.splitlines()
         ledger.append(store, "note", n=2)
         ledger.seal(store)
-        assert ledger.verify(store) == []
+        assert audit.verify(store) == []
 
 
 def test_a_machine_that_dies_at_its_first_checkpoint_has_not_signed(
@@ -118,12 +118,12 @@ def test_a_machine_that_dies_at_its_first_checkpoint_has_not_signed(
         patch.setattr(seal.keys, "sign", die)
         with pytest.raises(KeyboardInterrupt):
             ledger.seal(store)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
     ledger.seal(store)
     (points,) = seal.folder(store).glob("*.jsonl")
     points.unlink()
-    assert "missing; its key has signed" in ledger.verify(store)[0]
+    assert "missing; its key has signed" in audit.verify(store)[0]
 
 
 def test_drafts_are_not_committed():

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from errata import cli, git
 from errata.errors import BadInput
 from errata.jsonl import canonical
-from errata.store import chain, database, keys, ledger, lines, seal
+from errata.store import audit, chain, database, keys, ledger, lines, seal
 from errata.store.chain import Event
+from errata.store.runs import Run
 from errata.workspace import Workspace
 
 Tamper = Callable[[list[Event]], list[Event]]
@@ -118,7 +119,7 @@ def test_seven_attacks_on_store_and_file_together_are_found_and_located(
 ):
     fill(store, 6)
     put_both(store, tamper(stored(store)))
-    problems = ledger.verify(store)
+    problems = audit.verify(store)
 
     assert f"store: {words}" in problems[0]
     assert any(problem.startswith(f"audit/ledger.jsonl: {words}") for problem in problems)
@@ -143,14 +144,14 @@ def test_an_old_copy_of_the_database_is_found_also_after_it_went_on(
     copy = stored(store)
     fill(store, 3)
     put_stored(store, copy)
-    assert "store: events 4 to 6 are missing, which the checkpoint of " in ledger.verify(store)[0]
+    assert "store: events 4 to 6 are missing, which the checkpoint of " in audit.verify(store)[0]
 
     for number in range(5):  # it grows past what was signed, on another branch
         ledger.append(store, "note", number=-number)
     capsys.readouterr()
     ledger.seal(store)
     assert "not sealed: the store has not the event 6" in capsys.readouterr().err
-    assert any("4 is not what the checkpoint of" in p for p in ledger.verify(store))
+    assert any("4 is not what the checkpoint of" in p for p in audit.verify(store))
 
 
 def test_without_the_key_no_checkpoint_can_be_made_to_fit(store: Workspace):
@@ -160,10 +161,10 @@ def test_without_the_key_no_checkpoint_can_be_made_to_fit(store: Workspace):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     new = [{**line, "head": forged[line["size"] - 1].hash} for line in lines]
     path.write_text("".join(canonical(line) + "\n" for line in new))
-    assert "its signature does not hold" in ledger.verify(store)[0]
+    assert "its signature does not hold" in audit.verify(store)[0]
 
     path.unlink()
-    assert "missing; its key has signed" in ledger.verify(store)[0]
+    assert "missing; its key has signed" in audit.verify(store)[0]
 
 
 def test_a_checkpoint_by_another_key_or_taken_out_of_the_middle_is_found(
@@ -173,13 +174,13 @@ def test_a_checkpoint_by_another_key_or_taken_out_of_the_middle_is_found(
     (path,) = seal.folder(store).glob("*.jsonl")
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:1], *lines[2:]]))
-    assert "the checkpoint before it is missing" in ledger.verify(store)[0]
+    assert "the checkpoint before it is missing" in audit.verify(store)[0]
 
     path.write_text("".join(lines))
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
     (public,) = (store.root / "keys").glob("ledger-*.pub")
     public.rename(tmp_path / "gone.pub")
-    assert "which is not in keys/" in ledger.verify(store)[0]
+    assert "which is not in keys/" in audit.verify(store)[0]
 
 
 @pytest.mark.parametrize("where", ["kind", "ts", "data"])
@@ -212,10 +213,10 @@ def test_lines_are_canonical_json_and_come_back(rows: list[tuple[str, dict[str, 
 def test_a_file_rolled_back_by_git_is_completed_by_the_next_seal(store: Workspace):
     fill(store)
     put_filed(store, stored(store)[:2])
-    assert "audit/ledger.jsonl: events 3 to 4 are missing" in ledger.verify(store)[0]
+    assert "audit/ledger.jsonl: events 3 to 4 are missing" in audit.verify(store)[0]
     ledger.append(store, "note", number=4)
     ledger.seal(store)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_half_a_line_left_by_a_death_is_written_again(store: Workspace):
@@ -223,14 +224,14 @@ def test_half_a_line_left_by_a_death_is_written_again(store: Workspace):
     path = ledger.file_of(store)
     path.write_bytes(path.read_bytes()[:-40])
     ledger.seal(store)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_a_line_longer_than_the_tail_that_is_read(store: Workspace):
     ledger.append(store, "note", text="长" * 100_000)
     ledger.seal(store)
     fill(store, 1)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
     assert len(ledger.file_of(store).read_text().splitlines()) == 2
 
 
@@ -242,11 +243,11 @@ def test_a_clone_goes_on_from_the_tracked_files(local: Workspace, tmp_path: Path
         shutil.copytree(local.root / name, clone / name)
     other = Workspace.find(clone)
 
-    assert ledger.verify(other) == []
+    assert audit.verify(other) == []
     ledger.append(other, "note", number=4)
     ledger.seal(other)
     assert [row["seq"] for row in ledger.events(other)] == [1, 2, 3, 4, 5]
-    assert ledger.verify(other) == []
+    assert audit.verify(other) == []
     assert len(keys.trusted(other, "ledger")) == 2  # the clone has a key of its own
 
 
@@ -273,7 +274,7 @@ def test_a_full_disk_leaves_the_file_as_it_was(store: Workspace, monkeypatch: py
             ledger.seal(store)
     assert ledger.file_of(store).read_bytes() == before
     ledger.seal(store)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_many_at_once_are_all_there_or_none(store: Workspace):
@@ -281,7 +282,7 @@ def test_many_at_once_are_all_there_or_none(store: Workspace):
         ledger.extend(store, [("note", {"a": 1}), ("note", {"a": float("nan")})])
     assert ledger.events(store) == []
     assert len(ledger.extend(store, [("note", {"a": n}) for n in range(2000)])) == 2000
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_writers_at_once_make_one_chain(store: Workspace):
@@ -292,7 +293,7 @@ def test_writers_at_once_make_one_chain(store: Workspace):
         thread.join()
 
     assert len(ledger.events(store)) == 20
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
 
 
 def test_audit_verify_exits_1_on_tampering(store: Workspace, capsys: pytest.CaptureFixture[str]):
@@ -321,17 +322,17 @@ def forge_all(ws: Workspace) -> None:
 def test_checkpoints_and_keys_cannot_vanish_together(store: Workspace):
     fill(store, 6)
     forge_all(store)
-    assert any("missing; its key has signed" in p for p in ledger.verify(store))
+    assert any("which this machine has signed" in p for p in audit.verify(store))
 
 
 def test_git_is_a_witness_where_the_machines_own_key_is_gone_too(store: Workspace):
     fill(store, 6)
     commit(store)
     fill(store, 2)
-    assert ledger.verify(store) == []
+    assert audit.verify(store) == []
     forge_all(store)
     shutil.rmtree(store.state / "keys")
-    problems = ledger.verify(store)
+    problems = audit.verify(store)
 
     assert (
         "audit/ledger.jsonl: is not what the last commit has, gone on; rewritten since" in problems
@@ -343,4 +344,57 @@ def test_a_file_that_is_no_key_is_a_problem_and_not_an_error(store: Workspace):
     fill(store, 2)
     (path,) = (store.root / "keys").glob("ledger-*.pub")
     path.write_text("no key")
-    assert any("not the public key of that id" in problem for problem in ledger.verify(store))
+    assert any("not the public key of that id" in problem for problem in audit.verify(store))
+
+
+def cut(path: Path, lines: int) -> None:
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:lines]))
+
+
+def test_an_emptied_checkpoint_file_is_missed_and_nothing_is_signed_over_it(store: Workspace):
+    """No key is needed to empty a file: what vanished with it must be missed all the same."""
+    fill(store, 6)
+    put_both(store, stored(store)[:2])
+    (path,) = seal.folder(store).glob("*.jsonl")
+    path.write_bytes(b"")
+    assert any("missing; its key has signed" in p for p in audit.verify(store))
+
+    ledger.append(store, "note", number=-1)
+    ledger.seal(store)
+    assert path.read_bytes() == b""
+    assert any("(6 events), which this machine has signed" in p for p in audit.verify(store))
+
+
+def test_git_misses_what_was_cut_off_everywhere_at_once(store: Workspace):
+    fill(store, 6)
+    commit(store)
+    put_both(store, stored(store)[:3])
+    (path,) = seal.folder(store).glob("*.jsonl")
+    cut(path, 3)
+    shutil.rmtree(store.state / "keys")
+    problems = audit.verify(store)
+
+    for name in ("audit/ledger.jsonl", f"audit/checkpoints/{path.name}"):
+        assert f"{name}: is not what the last commit has, gone on; cut off since" in problems
+
+
+def test_a_copy_that_was_cut_is_completed_by_the_next_command(store: Workspace):
+    fill(store, 4)
+    commit(store)
+    cut(ledger.file_of(store), 2)
+    assert "audit/ledger.jsonl: events 3 to 4 are missing" in audit.verify(store)[0]
+    ledger.seal(store)
+    assert audit.verify(store) == []
+    assert len(ledger.file_of(store).read_bytes().splitlines()) == 4
+
+
+def test_a_store_whose_events_are_all_gone_is_no_fresh_clone(store: Workspace):
+    with Run(store, "build", {}):
+        pass
+    fill(store, 3)
+    with database.writing(store) as connection:
+        connection.execute(database.event.delete())
+    count = len(ledger.file_of(store).read_bytes().splitlines())
+    assert f"store: events 1 to {count} are missing, which audit/ledger.jsonl has" in audit.verify(
+        store
+    )

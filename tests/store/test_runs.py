@@ -16,7 +16,7 @@ from errata import git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.intake.redact import load_policy
-from errata.store import database, ledger, objects, people, rolled_back, tree
+from errata.store import audit, database, ledger, objects, people, rolled_back, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
 from errata.store.setting import hidden
@@ -217,7 +217,7 @@ def test_every_run_is_in_the_ledger(ws: Workspace):
     run = build(ws, [{"a": 1}])
 
     assert [e["data"]["id"] for e in ledger.events(ws, "run")] == [run.id]
-    assert ledger.verify(ws) == []
+    assert audit.verify(ws) == []
 
 
 def test_a_store_that_cannot_be_opened_is_one_line(ws: Workspace, monkeypatch: pytest.MonkeyPatch):

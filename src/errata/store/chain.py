@@ -128,19 +128,20 @@ def _what(before: Event | None, event: Event, places: dict[str, int]) -> str:
         return f"{event.name}: was changed after it was written"
     follows = 0 if event.prev == ZERO else places.get(event.prev)
     if follows is not None and follows < last:
-        inserted = _span(follows + 1, last)
+        inserted = span(follows + 1, last)
         return f"{inserted} inserted or moved: {event.name} was written after event {follows}"
     if follows is not None:
         return f"{event.name}: was moved: it was written after what is now event {follows}"
     gone = (true_number(event) or 0) - 1
     if gone > last:
-        return f"{_span(last + 1, gone)} missing: deleted before {event.name}"
+        return f"{span(last + 1, gone)} missing: deleted before {event.name}"
     if before is None:
         return f"{event.name}: does not begin the chain; what came before it is gone"
     return f"{before.name}: was rewritten, hash and all: event {event.seq} names another hash"
 
 
-def _span(first: int, last: int) -> str:
+def span(first: int, last: int) -> str:
+    """`event 3 is`, `events 3 to 5 are`."""
     return f"event {first} is" if first == last else f"events {first} to {last} are"
 
 
@@ -153,11 +154,11 @@ def unsealed(checkpoints: Sequence[Checkpoint], heads: Sequence[str]) -> list[st
     for point in checkpoints:
         if point.size > len(heads):
             last = max(checkpoints, key=lambda other: other.size)
-            gone = _span(len(heads) + 1, last.size)
+            gone = span(len(heads) + 1, last.size)
             return [f"{gone} missing, which the checkpoint of {last.ts} has seen: the tail was "
                     "cut off, or the database is an old copy"]  # fmt: skip
         if point.size and heads[point.size - 1] != point.head:
-            return [f"{_span(held + 1, point.size)} not what the checkpoint of {point.ts} has "
+            return [f"{span(held + 1, point.size)} not what the checkpoint of {point.ts} has "
                     "seen: rewritten since"]  # fmt: skip
         held = max(held, point.size)
     return []

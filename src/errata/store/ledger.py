@@ -5,8 +5,7 @@
 
 The chain and what a break in it tells: chain.py. Signed checkpoints: seal.py. A command seals when
 it ends; a verdict, a rollout step and the end of a run do at once.
-
-`errata audit verify` finds and locates tampering: exit 0 when the chain holds, 1 when it does not.
+What finds and locates tampering: audit.py.
 """
 
 from __future__ import annotations
@@ -18,27 +17,18 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
-from pydantic import Field
 
-from errata.config import Section
 from errata.errors import BadInput
 from errata.jsonl import canonical
 from errata.language import say
-from errata.outcome import Outcome
-from errata.store import database, lines, people
+from errata.store import database, lines, people, tombstone
 from errata.store import seal as seals
-from errata.store.chain import Event, breaks, chained, from_line, to_line, unsealed
+from errata.store.chain import Event, breaks, chained, from_line, to_line
 from errata.workspace import Workspace
 
 _COLUMNS = sa.select(*(database.event.c[name] for name in Event._fields))
 _LAST = _COLUMNS.order_by(database.event.c.seq.desc()).limit(1)
 _INSERT = database.event.insert()
-
-
-class Config(Section):
-    """`errata audit verify`."""
-
-    args: list[str] = Field(default=["verify"], description="what to do: verify")
 
 
 def file_of(ws: Workspace) -> Path:
@@ -101,7 +91,8 @@ def _refuse_overtaken(connection: sa.Connection, kind: str, seen: int) -> None:
                        "then run the command again")  # fmt: skip
 
 
-def _select(connection: sa.Connection, after: int = 0, kind: str | None = None) -> Iterable[Event]:
+def select(connection: sa.Connection, after: int = 0, kind: str | None = None) -> Iterable[Event]:
+    """Events of the store after one of them, oldest first."""
     query = _COLUMNS.where(database.event.c.seq > after).order_by(database.event.c.seq)
     if kind is not None:
         query = query.where(database.event.c.kind == kind)
@@ -116,26 +107,30 @@ def _last(connection: sa.Connection) -> Event | None:
 def events(ws: Workspace, kind: str | None = None) -> list[dict[str, Any]]:
     """All events, oldest first, or those of one kind."""
     with database.reading(ws) as connection:
-        found = list(_select(connection, kind=kind))
+        found = list(select(connection, kind=kind))
     return [{**event._asdict(), "data": json.loads(event.data)} for event in found]
 
 
 def _adopt(ws: Workspace, connection: sa.Connection) -> Event | None:
     """In a fresh clone the store is empty and the tracked copy is not: go on from that copy."""
-    filed, problems = _filed(ws)
-    problems = problems or [f"audit/ledger.jsonl: {problem}" for problem in breaks(filed)]
+    there, problems = filed(ws)
+    problems = problems or [f"audit/ledger.jsonl: {problem}" for problem in breaks(there)]
     if problems:
         raise BadInput(f"{problems[0]}; restore audit/ledger.jsonl with git before going on")
-    database.insert_new(connection, database.event, (event._asdict() for event in filed))
-    return filed[-1] if filed else None
+    database.insert_new(connection, database.event, (event._asdict() for event in there))
+    for event in there:  # who was erased stays so, also where the tombstones themselves are lost
+        if event.kind == "erasure":
+            tombstone.bury(connection, json.loads(event.data).get("rows", ()), event.ts)
+    return there[-1] if there else None
 
 
-def _filed(ws: Workspace) -> tuple[list[Event], list[str]]:
+def filed(ws: Workspace) -> tuple[list[Event], list[str]]:
     """The events of the tracked copy, and what could not be read of it."""
-    return _parsed(lines.read(file_of(ws)))
+    return parsed(lines.read(file_of(ws)))
 
 
-def _parsed(written: Iterable[bytes]) -> tuple[list[Event], list[str]]:
+def parsed(written: Iterable[bytes]) -> tuple[list[Event], list[str]]:
+    """The events of these lines, and which of the lines are none."""
     found, problems = [], []
     for number, line in enumerate(written, 1):
         try:
@@ -172,59 +167,13 @@ def _export(
     with path.open("a+b") as file:
         end, line = lines.tail(file)
         try:
-            filed = from_line(line.decode()) if line else None
+            last = from_line(line.decode()) if line else None
         except ValueError:
             return "the last line of audit/ledger.jsonl is not an event"
-        if filed and hash_of(filed.seq) != filed.hash:
-            return f"the store has not the event {filed.seq} that audit/ledger.jsonl has"
-        fresh = [to_line(event) + "\n" for event in _select(connection, filed.seq if filed else 0)]
+        if last and hash_of(last.seq) != last.hash:
+            return f"the store has not the event {last.seq} that audit/ledger.jsonl has"
+        fresh = [to_line(event) + "\n" for event in select(connection, last.seq if last else 0)]
         if not fresh:
             return None
         lines.add(file, end, "".join(fresh))
     return None
-
-
-def verify(ws: Workspace) -> list[str]:
-    """Every problem, located; an empty list means that the chain holds, that the tracked copy is
-    the same as far as it goes, and that both reach the last signed checkpoint."""
-    # In this order: whoever writes meanwhile signs what is filed, and files what is stored.
-    points, odd = seals.check(ws)
-    written = lines.read(file_of(ws))
-    with database.reading(ws) as connection:
-        stored = list(_select(connection))
-    if [to_line(event).encode() for event in stored] == written:  # equal: read and walked once
-        filed, problems = stored, list[str]()
-    else:
-        filed, problems = _parsed(written)
-    wrong = breaks(stored)
-    problems += odd + [f"store: {problem}" for problem in wrong]
-    wrong = wrong if filed is stored else breaks(filed)
-    problems += [f"audit/ledger.jsonl: {problem}" for problem in wrong]
-    for one, other in zip(stored, filed, strict=False):
-        if one != other and not problems:
-            problems.append(f"event {one.seq}: the store and audit/ledger.jsonl disagree")
-    for name, chain in (("store", stored), ("audit/ledger.jsonl", filed)):
-        if chain or name != "store":  # a fresh clone has the tracked copy alone
-            heads = [event.hash for event in chain]
-            problems += [f"{name}: {problem}" for problem in unsealed(points, heads)]
-    if stored and len(stored) < len(filed):
-        problems.append(f"store: events {len(stored) + 1} to {len(filed)} are missing, which "
-                        "audit/ledger.jsonl has")  # fmt: skip
-    return problems
-
-
-def main(ws: Workspace, config: Config) -> Outcome:
-    """Check the chain and say how long it is."""
-    if config.args != ["verify"]:
-        raise BadInput("audit: say what to do: `errata audit verify`")
-    problems = verify(ws)
-    points, _ = seals.check(ws)
-    count = max(len(events(ws)), len(_filed(ws)[0]))
-    sealed = max((point.size for point in points), default=0)
-    data = {"events": count, "sealed": sealed, "problems": problems}
-    if problems:
-        head = say("the audit ledger does not hold:", "审计账本不成立：")
-        return Outcome(1, "\n".join([head, *problems]), data)
-    text = say(f"{count} events, the chain holds; signed up to event {sealed}",
-               f"共 {count} 条事件，哈希链完整；已签名至第 {sealed} 条")  # fmt: skip
-    return Outcome(0, text, data)

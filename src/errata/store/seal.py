@@ -13,8 +13,9 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from errata import git
-from errata.jsonl import canonical
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from errata.jsonl import canonical, write_text
 from errata.store import database, keys, lines
 from errata.store.chain import ZERO, Checkpoint
 from errata.workspace import Workspace
@@ -62,36 +63,60 @@ def sign(ws: Workspace, size: int, hash_of: Callable[[int], str | None]) -> str 
     path = folder(ws) / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
-        keys.publish(ws, "ledger", key.public_key())  # after its file: without one it was deleted
         end, line = lines.tail(file)
         try:
             last = _parse(line) if line else None
         except (ValueError, TypeError):
             return f"the last line of audit/checkpoints/{path.name} is not a checkpoint"
-        if last and last.size > size:
-            return f"it has {size} events and the checkpoint of {last.ts} saw {last.size}"
-        if last and hash_of(last.size) != last.head:
-            return f"event {last.size} is not the one that the checkpoint of {last.ts} saw"
+        for point in filter(None, (_remembered(ws), last)):
+            if point.size > size:
+                return f"it has {size} events and the checkpoint of {point.ts} saw {point.size}"
+            if hash_of(point.size) != point.head:
+                return f"event {point.size} is not the one that the checkpoint of {point.ts} saw"
         if last and last.size == size:
+            _publish(ws, key, last)
             return None
         prev = hashlib.sha256(_line(last).encode()).hexdigest() if last else ZERO
         point = Checkpoint(size, str(hash_of(size)), database.now(), name, prev, "")
         point = point._replace(signature=keys.sign(key, _body(point)))
         lines.add(file, end, _line(point) + "\n")
+    _publish(ws, key, point)
     return None
+
+
+def _publish(ws: Workspace, key: Ed25519PrivateKey, point: Checkpoint) -> None:
+    """After the checkpoint: a key that is there has signed. This machine remembers what it was."""
+    keys.publish(ws, "ledger", key.public_key())
+    if _remembered(ws) != point:
+        write_text(_memory(ws), _line(point) + "\n")
+
+
+def _memory(ws: Workspace) -> Path:
+    return ws.state / "keys" / "ledger.seen"
+
+
+def _remembered(ws: Workspace) -> Checkpoint | None:
+    """The last checkpoint that this machine has signed, as it kept it for itself."""
+    try:
+        return _parse(_memory(ws).read_bytes())
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def check(ws: Workspace) -> tuple[list[Checkpoint], list[str]]:
     """All checkpoints whose signatures hold, oldest first, and what is wrong with the others."""
+    seen = _remembered(ws)  # before the files, which others write meanwhile
     trusted, problems = keys.public(ws, "ledger")
+    signers, own = set(trusted), _own(ws)  # a key that was published has signed
     good: list[Checkpoint] = []
     for path in sorted(folder(ws).glob("*.jsonl")):
         points, odd = _read(path)
         problems += odd
         prev = ZERO
+        known = trusted | own if len(points) == 1 else trusted  # published right after its first
         for point in points:
             name = f"audit/checkpoints/{path.name}: checkpoint of {point.ts} ({point.size} events)"
-            key = trusted.get(point.key)
+            key = known.get(point.key)
             if key is None:
                 problems.append(f"{name}: signed by {point.key}, which is not in keys/")
             elif not keys.holds(key, _body(point), point.signature):
@@ -100,38 +125,19 @@ def check(ws: Workspace) -> tuple[list[Checkpoint], list[str]]:
                 problems.append(f"{name}: the checkpoint before it is missing")
             else:
                 good.append(point)
+                signers.discard(point.key)
             prev = hashlib.sha256(_line(point).encode()).hexdigest()
-    signers = {*trusted, *_own(ws)}
-    for name in sorted(signers):
-        if not (folder(ws) / f"{name}.jsonl").is_file():
-            problems.append(f"audit/checkpoints/{name}.jsonl: missing; its key has signed")
-    return sorted(good), problems + _against_git(ws)
+    problems += [f"audit/checkpoints/{name}.jsonl: missing; its key has signed"
+                 for name in sorted(signers)]  # fmt: skip
+    if seen and seen not in good:
+        problems.append(f"audit/checkpoints/{seen.key}.jsonl: missing: the checkpoint of {seen.ts} "
+                        f"({seen.size} events), which this machine has signed")  # fmt: skip
+    return sorted(good), problems
 
 
-def _own(ws: Workspace) -> list[str]:
-    """This machine's key, where it has one: its checkpoints cannot be deleted with its public half
-    unnoticed."""
+def _own(ws: Workspace) -> dict[str, Ed25519PublicKey]:
+    """This machine's key, where it has one."""
     if not (ws.state / "keys" / "ledger.pem").is_file():
-        return []
-    return [keys.key_id(keys.secret(ws, "ledger").public_key())]
-
-
-def _against_git(ws: Workspace) -> list[str]:
-    """What the last commit holds against audit/ and the keys: they grow, and nothing in them
-    changes. A file that is shorter was rolled back, and is completed by the next command."""
-    there = ("audit/ledger.jsonl", "audit/checkpoints", "keys")
-    listed = git.git(
-        ws.root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *there, check=False
-    )
-    problems = []
-    for name in filter(None, listed.stdout.split("\0")):
-        if name.startswith("keys/") and not name.startswith("keys/ledger-"):
-            continue
-        if not ws.path(name).is_file():
-            problems.append(f"{name}: deleted; the last commit has it")
-            continue
-        committed = git.git(ws.root, "show", f"HEAD:{name}", check=False).stdout.encode()
-        now = ws.path(name).read_bytes()
-        if not (now.startswith(committed) or committed.startswith(now)):
-            problems.append(f"{name}: is not what the last commit has, gone on; rewritten since")
-    return problems
+        return {}
+    key = keys.secret(ws, "ledger").public_key()
+    return {keys.key_id(key): key}

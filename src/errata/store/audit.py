@@ -1,0 +1,105 @@
+"""`errata audit verify`: find tampering with the ledger, and locate it.
+
+Exit 0 when the chain holds, 1 when it does not. Four witnesses are heard: the store, the tracked
+copy, the signed checkpoints, and git's last commit.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from pydantic import Field
+
+from errata import git
+from errata.config import Section
+from errata.errors import BadInput
+from errata.language import say
+from errata.outcome import Outcome
+from errata.store import database, ledger, lines, past
+from errata.store import seal as seals
+from errata.store.chain import breaks, span, to_line, unsealed
+from errata.workspace import Workspace
+
+_COPY = "audit/ledger.jsonl"
+_WITNESSED = (_COPY, "audit/checkpoints", "keys")
+
+
+class Config(Section):
+    """`errata audit verify`."""
+
+    args: list[str] = Field(default=["verify"], description="what to do: verify")
+
+
+def verify(ws: Workspace) -> list[str]:
+    """Every problem, located; an empty list means that the chain holds, that the tracked copy is
+    the same as far as it goes, that both reach the last signed checkpoint, and that nothing which
+    git's last commit has is gone."""
+    # In this order: whoever writes meanwhile signs what is filed, and files what is stored.
+    points, odd = seals.check(ws)
+    written = lines.read(ledger.file_of(ws))
+    with database.reading(ws) as connection:
+        stored = list(ledger.select(connection))
+        fresh = not stored and not _used(connection)  # a clone has the tracked copy alone
+    if [to_line(event).encode() for event in stored] == written:  # equal: read and walked once
+        filed, problems = stored, list[str]()
+    else:
+        filed, problems = ledger.parsed(written)
+    wrong = breaks(stored)
+    problems += odd + [f"store: {problem}" for problem in wrong]
+    wrong = wrong if filed is stored else breaks(filed)
+    problems += [f"{_COPY}: {problem}" for problem in wrong]
+    for one, other in zip(stored, filed, strict=False):
+        if one != other and not problems:
+            problems.append(f"event {one.seq}: the store and {_COPY} disagree")
+    for name, chain in (("store", stored), (_COPY, filed)):
+        if name != "store" or not fresh:
+            heads = [event.hash for event in chain]
+            problems += [f"{name}: {problem}" for problem in unsealed(points, heads)]
+    if len(stored) < len(filed) and not fresh:
+        problems.append(f"store: {span(len(stored) + 1, len(filed))} missing, which {_COPY} has")
+    return problems + _against_git(ws)
+
+
+def _used(connection: sa.Connection) -> bool:
+    """Whether a run has ever ended in this store: then it had events too."""
+    ended = sa.select(database.run.c.id).where(database.run.c.status != "running")
+    return connection.execute(ended.limit(1)).first() is not None
+
+
+def _against_git(ws: Workspace) -> list[str]:
+    """What the last commit holds against audit/ and the ledger's keys: they grow, and nothing in
+    them changes or goes."""
+    listed = git.git(
+        ws.root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *_WITNESSED, check=False
+    )
+    problems = []
+    for name in filter(None, listed.stdout.split("\0")):
+        if name.startswith("keys/") and not name.startswith("keys/ledger-"):
+            continue
+        if not ws.path(name).is_file():
+            problems.append(f"{name}: deleted; the last commit has it")
+            continue
+        committed = git.git(ws.root, "show", f"HEAD:{name}", check=False).stdout.encode()
+        now = ws.path(name).read_bytes()
+        if now.startswith(committed):
+            continue
+        what = "cut off" if committed.startswith(now) else "rewritten"
+        problems.append(f"{name}: is not what the last commit has, gone on; {what} since")
+    return problems
+
+
+def main(ws: Workspace, config: Config) -> Outcome:
+    """Check the chain and say how long it is."""
+    if config.args != ["verify"]:
+        raise BadInput("audit: say what to do: `errata audit verify`")
+    past.mark_died(ws)
+    problems = verify(ws)
+    points, _ = seals.check(ws)
+    count = max(len(ledger.events(ws)), len(ledger.filed(ws)[0]))
+    sealed = max((point.size for point in points), default=0)
+    data = {"events": count, "sealed": sealed, "problems": problems}
+    if problems:
+        head = say("the audit ledger does not hold:", "审计账本不成立：")
+        return Outcome(1, "\n".join([head, *problems]), data)
+    text = say(f"{count} events, the chain holds; signed up to event {sealed}",
+               f"共 {count} 条事件，哈希链完整；已签名至第 {sealed} 条")  # fmt: skip
+    return Outcome(0, text, data)
