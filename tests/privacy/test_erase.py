@@ -15,7 +15,7 @@ from errata.build import stage as build
 from errata.errors import BadInput, Blocked
 from errata.intake import redact
 from errata.intake import stage as intake
-from errata.privacy import erase, scrub, vault
+from errata.privacy import erase, plan, scrub, vault
 from errata.privacy.scrub import Marks
 from errata.store import (
     audit,
@@ -282,9 +282,9 @@ def test_bad_usage_is_one_line(
 
 
 def test_a_short_number_is_no_word_to_look_for(ws: Workspace):
-    marks = erase.plain_marks(ws, "42", [])
+    marks = plan.plain_marks(ws, "42", [])
     assert not marks.speak("the lamp costs 42 yuan")
-    assert erase.plain_marks(ws, "王小明", []).speak("我是王小明。")
+    assert plan.plain_marks(ws, "王小明", []).speak("我是王小明。")
 
 
 def test_a_longer_number_is_another_one():

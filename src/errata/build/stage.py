@@ -28,7 +28,7 @@ from errata.intake.rules import Rule
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Case, Failure, PreferencePair, SftExample
-from errata.store import versions
+from errata.store import database, tombstone, versions
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -155,7 +155,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
         _refuse_untouchable(failures, cases, config.inputs.failures)
         sources = consent.declared(ws)
         missing = consent.undeclared(sources, (failure.source for failure in failures))
-        may = [f for f in failures if consent.may(sources, f.source, "training")]
+        with database.reading(ws) as connection:  # git brings back what was erased: it stays out
+            erased = tombstone.among(connection, (failure.id for failure in failures))
+        mine = [f for f in failures if f.id not in erased]
+        may = [f for f in mine if consent.may(sources, f.source, "training")]
         made = make(may, cases, config)
         if not made.sft:
             step = f"add {consent.advice(missing)}" if missing else (
@@ -175,11 +178,12 @@ def main(ws: Workspace, config: Config) -> Outcome:
         facts = lint_report.facts(made, report, files, group_of, held)
         text = lint_report.render(made, report, facts, version)
         jsonl.write_text(run.output(config.outputs.report), text)
-        run.note(version=version, untrained=missing, **facts)
+        facts |= {"untrained": missing, "erased": erased}
+        run.note(version=version, **facts)
         missed = _missed(
             config.accept, made, files[config.outputs.sft], files[config.outputs.prefs]
         )
-    return _outcome(config, run.id, version, {**facts, "untrained": missing}, missed)
+    return _outcome(config, run.id, version, facts, missed)
 
 
 def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name: str) -> None:
@@ -307,6 +311,14 @@ def _outcome(
             f"not trained on, for want of a purpose: {told}; "
             f"add {consent.advice(facts['untrained'])}",
             f"因未声明训练用途而未使用：{told}；请添加 {consent.advice(facts['untrained'])}",
+        )
+    if facts["erased"]:
+        count, ids = len(facts["erased"]), " ".join(facts["erased"][:3])
+        text += "\n" + say(
+            f"left out, since they were erased: {count} rows that {config.inputs.failures} has "
+            f'again; take them out of there too: `errata erase {ids} why="…"`',
+            f"{config.inputs.failures} 中有 {count} 行此前已删除，未使用；"
+            f'请再次删除：`errata erase {ids} why="…"`',
         )
     if missed:
         text += "\n" + say("not accepted: ", "未达验收阈值：") + "; ".join(missed)

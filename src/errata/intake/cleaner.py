@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from errata.text import language
 
 KEPT_IDS = ("case", "release")  # of a summary row's meta: ids, no text
 Box = tuple[str, str, str]  # owner, pseudonym, value
+_LONG = 10**6  # a number from here on may be a telephone's
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Cleaner:
     policy: Policy
     key: bytes
     redact: Callable[[str], Redacted]
-    boxes: list[Box] = field(default_factory=list)  # what the vault is to keep
+    boxes: dict[str, list[Box]] = field(default_factory=dict)  # what the vault keeps of a failure
 
     def subject(self, name: str | None) -> str | None:
         """How a person is known in the store: by a keyed hash."""
@@ -34,14 +35,16 @@ class Cleaner:
     def failure(self, raw: Raw, source: str | None) -> Failure:
         """Redact every text of the row, then keep what the retention of its label allows."""
         counts: Counter[str] = Counter()
-        subject = self.subject(raw.subject)
+        subject, boxes = self.subject(raw.subject), list[Box]()
 
         def clean(value: Any) -> Any:
+            if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _LONG:
+                told = clean(str(value))
+                return value if told == str(value) else told
             if isinstance(value, str):
                 found = self.redact(value)
                 counts.update(item.rule for item in found.findings)
-                if self.policy.vault:
-                    self._box(subject, value, found)
+                boxes.extend(self._boxed(subject, value, found))
                 return found.text
             if isinstance(value, dict):
                 return {clean(name): clean(item) for name, item in value.items()
@@ -64,22 +67,35 @@ class Cleaner:
         }
         about = {"subjects": [subject]} if subject else {}
         if raw.label and self.policy.retention.get(raw.label) == "summary":
-            return self._summary(raw, content, shared, about)
+            failure = self._summary(raw, content, shared, about)
+        else:
+            failure = self._full(content, shared, clean(raw.tags), {**clean(raw.meta), **about})
+        if boxes:
+            self.boxes.setdefault(failure.id, []).extend(boxes)
+        return failure
+
+    def _full(
+        self,
+        content: dict[str, Any],
+        shared: dict[str, Any],
+        tags: list[str],
+        meta: dict[str, Any],
+    ) -> Failure:
         return Failure(
             id="f-" + jsonl.digest(content)[7:23],
             **shared,
             prompt=content["prompt"],
             bad_answer=content["bad_answer"],
-            context=turns,
-            tags=clean(raw.tags),
-            meta={**clean(raw.meta), **about},
+            context=content["context"],
+            tags=tags,
+            meta=meta,
         )
 
-    def _box(self, subject: str | None, text: str, found: Redacted) -> None:
+    def _boxed(self, subject: str | None, text: str, found: Redacted) -> Iterator[Box]:
         """What may be revealed: under the key of the person it is about, or else its own."""
-        for token, value in pseudonyms(text, found):
+        for token, value in pseudonyms(text, found) if self.policy.vault else ():
             if token[1:].partition(":")[0] in self.policy.vault:
-                self.boxes.append((subject or token, token, value))
+                yield subject or token, token, value
 
     def _summary(
         self, raw: Raw, content: dict[str, Any], shared: dict[str, Any], about: dict[str, Any]

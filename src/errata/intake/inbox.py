@@ -14,12 +14,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from errata import jsonl
+from errata.errors import BadInput
 from errata.workspace import Workspace
 
 
 def files(folder: Path) -> list[Path]:
     """What waits in the inbox."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+
+
+def _seen(register: Path) -> dict[str, str]:
+    """Hash of a raw row → the day it was first seen."""
+    try:
+        found = json.loads(register.read_text()) if register.is_file() else {}
+        return {key: datetime.date.fromisoformat(day).isoformat() for key, day in found.items()}
+    except (ValueError, AttributeError, TypeError):
+        raise BadInput(
+            ".errata/inbox.json: not as intake wrote it; restore it, or delete it: then the time "
+            "of what waits in the inbox begins anew"
+        ) from None
 
 
 def sweep(
@@ -30,7 +43,7 @@ def sweep(
     `name`: the keyed hash of a raw line. A file without rows left is deleted whole.
     """
     register = ws.state / "inbox.json"
-    seen: dict[str, str] = json.loads(register.read_text()) if register.is_file() else {}
+    seen = _seen(register)
     there: dict[str, str] = {}
     gone = 0
     for path in files(folder):

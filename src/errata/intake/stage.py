@@ -24,7 +24,7 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import buckets, consent, datasheet, inbox, sources
 from errata.intake.cleaner import Cleaner
-from errata.intake.redact import Policy, load_policy, redactor, workspace_key
+from errata.intake.redact import load_policy, redactor, workspace_key
 from errata.intake.sources import Bad
 from errata.language import say
 from errata.outcome import Outcome
@@ -100,8 +100,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
         taken = [_take(path, label, cleaner, config.source) for path in paths]
         for part in taken:
             _quarantine(ws, part)
-        vault.keep(ws, cleaner.boxes)
         if not any(part.failures for part in taken):
+            if gone := _sweep(ws, config, key):
+                ledger.append(ws, "expiry", run=run.id, rows=gone, days=config.inbox_days)
             raise BadInput(_unusable(ws, taken))
         for failure in (failure for part in taken for failure in part.failures):
             old = all_rows.get(failure.id)
@@ -109,6 +110,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         with database.reading(ws) as connection:  # erased once: a copy that turns up stays out
             for id in tombstone.buried(connection):
                 all_rows.pop(id, None)
+        vault.keep(ws, (box for id in all_rows for box in cleaner.boxes.get(id, ())))
         failures = list(all_rows.values())
         there = {failure.id for failure in known}
         fresh = [failure for failure in failures if failure.id not in there]
@@ -122,24 +124,23 @@ def main(ws: Workspace, config: Config) -> Outcome:
             run.node(failure.id, "failure", **facts)
             if release := failure.meta.get("release"):
                 run.link(str(release), failure.id, "failed in")
-        counts = _record(ws, run, taken, fresh, policy)
-        counts["expired"] = _sweep(ws, run, config, key)
+        counts = _record(ws, run, taken, fresh, cleaner)
+        counts["expired"] = _sweep(ws, config, key)
+        if counts["expired"]:
+            run.event("expiry", rows=counts["expired"], days=config.inbox_days)
     outcome = _outcome(ws, config, run.id, counts, len(failures))
     missing = consent.undeclared(config.sources, (failure.source for failure in fresh))
     return _with_advice(outcome, missing)
 
 
-def _sweep(ws: Workspace, run: Run, config: Config, key: bytes) -> int:
+def _sweep(ws: Workspace, config: Config, key: bytes) -> int:
     """Raw rows whose time is over leave the inbox."""
     today = datetime.datetime.now(datetime.UTC).date()
 
     def name(line: bytes) -> str:
         return hmac.new(key, line, hashlib.sha256).hexdigest()[:32]
 
-    gone = inbox.sweep(ws, ws.path(config.inputs.inbox), config.inbox_days, name, today)
-    if gone:
-        run.event("expiry", rows=gone, days=config.inbox_days)
-    return gone
+    return inbox.sweep(ws, ws.path(config.inputs.inbox), config.inbox_days, name, today)
 
 
 def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
@@ -222,7 +223,7 @@ def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:
 
 
 def _record(
-    ws: Workspace, run: Run, taken: Sequence[Taken], fresh: Sequence[Failure], policy: Policy
+    ws: Workspace, run: Run, taken: Sequence[Taken], fresh: Sequence[Failure], cleaner: Cleaner
 ) -> dict[str, int]:
     """One audit event a file; the numbers of all of them."""
     ids = {failure.id for failure in fresh}
@@ -232,7 +233,7 @@ def _record(
         new = {failure.id for failure in part.failures} & ids
         ids -= new
         fact: dict[str, Any] = {
-            "file": ws.relative(part.path),
+            "file": _told(ws, part, cleaner),
             "hmac": part.hmac,
             "rows": len(part.failures) + len(part.bad),
             "new": len(new),
@@ -242,9 +243,18 @@ def _record(
         facts.append(fact)
         for name in ("rows", "duplicates", "quarantined"):
             counts[name] += fact[name]
-        ledger.append(ws, "intake", run=run.id, policy=policy.hash, **fact)
-    run.note(files=facts, policy=policy.hash, **counts)
+        ledger.append(ws, "intake", run=run.id, policy=cleaner.policy.hash, **fact)
+    run.note(files=facts, policy=cleaner.policy.hash, **counts)
     return counts
+
+
+def _told(ws: Workspace, part: Taken, cleaner: Cleaner) -> str:
+    """A file as the ledger names it: nothing is ever taken out of there, so no name of a person."""
+    name = ws.relative(part.path)
+    spoken = Path(name).stem.replace("_", " ").replace("-", " ")
+    if cleaner.redact(name).findings or cleaner.redact(spoken).findings:
+        return f"{Path(name).parent.as_posix()}/{part.hmac[:12]}{part.path.suffix}"
+    return name
 
 
 def _outcome(

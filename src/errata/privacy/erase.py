@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -24,17 +25,22 @@ from pydantic import Field
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake.redact import keyed_hash, tokens, workspace_key
+from errata.intake.redact import (
+    load_policy,
+    redactor,
+)
 from errata.language import say, word
 from errata.outcome import Outcome
-from errata.privacy import reach, scrub, unreached, vault
+from errata.privacy import plan as plans
+from errata.privacy import reach, unreached, vault
+from errata.privacy.plan import Affected, Plan
 from errata.privacy.scrub import Marks
-from errata.store import database, lineage, objects, people, rolled_back, tombstone
+from errata.store import database, ledger, lineage, objects, people, rolled_back, tombstone, tree
 from errata.store import versions as datasets
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
-_CHUNK = 500
+_SILENT = ("failure", "sft", "pair", "candidate", "version", tombstone.KIND)  # nodes without text
 
 
 class Config(Section):
@@ -44,15 +50,13 @@ class Config(Section):
     subject: str = Field(default="", description="the person; - reads it from stdin")
     why: str = Field(default="", description="the request, for the ledger; no personal data")
     dry_run: bool = Field(default=False, description="only say what would go")
-
-
-class Plan(NamedTuple):
-    """What is known of the person before anything is touched."""
-
-    marks: Marks
-    rows: list[dict[str, Any]]
-    kept: dict[str, str]  # digest → path of each version of data/ and suites/ ever kept
-    versions: list[str]
+    history: bool = Field(
+        default=False,
+        description="print what `git filter-repo --replace-text` is to replace; erase nothing",
+    )
+    wide: bool = Field(
+        default=False, description="also where others have rows that say the name, or suites do"
+    )
 
 
 class Successor(NamedTuple):
@@ -60,107 +64,6 @@ class Successor(NamedTuple):
 
     id: str
     members: list[datasets.Member]
-
-
-class Affected(NamedTuple):
-    """Who learnt from the rows."""
-
-    runs: list[str]
-    candidates: list[str]
-    releases: list[dict[str, Any]]
-
-
-def plain_marks(ws: Workspace, subject: str, ids: list[str]) -> Marks:
-    """How the person is known by name, before their rows have been looked for."""
-    if not subject:
-        return Marks(frozenset(ids))
-    if len(subject) < 2:
-        raise BadInput("erase: a subject of one character would be found everywhere; write more")
-    key = workspace_key(ws)
-    name = f"u-{keyed_hash(key, 'subject', subject)[:16]}"
-    # `42` is a customer's number in one file and a price in all others: it is no word to look for.
-    telling = not subject.isascii() or len(subject) >= (7 if subject.isdigit() else 4)
-    words = tokens(subject, key) | ({subject} if telling else set())
-    return Marks(frozenset(ids), frozenset({name}), frozenset(words))
-
-
-def plan(ws: Workspace, marks: Marks) -> Plan:
-    """Look for the person's rows in all versions, and for what was made of them."""
-    with database.reading(ws) as connection:
-        table = database.run_file
-        below = sa.or_(table.c.path.startswith("data/"), table.c.path.startswith("suites/"))
-        named = sa.select(table.c.digest, table.c.path).where(below).distinct()
-        kept = {row.digest: row.path for row in connection.execute(named)}
-        rows, ids = list[dict[str, Any]](), set(marks.ids)
-        while True:  # a row made of a row made of theirs is theirs
-            known = Marks(frozenset(ids), marks.subjects, marks.words)
-            rows = reach.found(ws, kept, known)
-            after = ids | {row["id"] for row in rows if isinstance(row.get("id"), str)}
-            after |= _made_of(connection, after)
-            if after == ids:
-                break
-            ids = after
-        held = _holding(connection, ids)
-    others = scrub.quotes(_others(ws, known))
-    whole = Marks(frozenset(ids), marks.subjects, marks.words, scrub.quotes(rows) - others)
-    return Plan(whole, rows, kept, sorted(held))
-
-
-def _parts(ids: set[str]) -> list[list[str]]:
-    ordered = sorted(ids)
-    return [ordered[start : start + _CHUNK] for start in range(0, len(ordered), _CHUNK)]
-
-
-def _holding(connection: sa.Connection, ids: set[str]) -> set[str]:
-    """Versions that hold one of the rows."""
-    table = database.member
-    asked = sa.select(table.c.version).distinct()
-    return {
-        version
-        for part in _parts(ids)
-        for version in connection.execute(asked.where(table.c.row.in_(part))).scalars()
-    }
-
-
-def _made_of(connection: sa.Connection, ids: set[str]) -> set[str]:
-    edge = database.edge
-    return {
-        dst
-        for part in _parts(ids)
-        for dst in connection.execute(
-            sa.select(edge.c.dst).where(edge.c.src.in_(part), edge.c.kind == "became")
-        ).scalars()
-    }
-
-
-def _others(ws: Workspace, marks: Marks) -> list[dict[str, Any]]:
-    """Rows of other people: what they asked too is nobody's alone."""
-    out = []
-    for path in reach.files(ws, "data", "suites"):
-        if path.suffix == ".jsonl":
-            kept = scrub.file(path.name, path.read_bytes(), marks).content
-            out += scrub.objects(kept)
-    return out
-
-
-def affected(ws: Workspace, ids: frozenset[str]) -> Affected:
-    """Training runs that learnt from the rows, and what came of them."""
-    edge, runs = database.edge, set[str]()
-    steps: list[lineage.Step] = []
-    with database.reading(ws) as connection:
-        for part in _parts(set(ids)):
-            query = sa.select(edge.c.dst).where(
-                edge.c.src.in_(part), edge.c.kind.in_(tombstone.LEARNT)
-            )
-            runs |= set(connection.execute(query.distinct()).scalars())
-        for run in sorted(runs):
-            steps += lineage.walk(connection, run, True)
-        things = lineage.describe(connection, {end for src, dst, _ in steps for end in (src, dst)})
-    made = {id for id, node in things.items() if node.kind == "candidate"}
-    later = {dst for _, dst, how in steps if how in ("started", "rewarded")}
-    out = [{"id": id, "state": str(node.data.get("state"))}
-           for id, node in sorted(things.items()) if node.kind == "release"]  # fmt: skip
-    return Affected(sorted(runs | later), sorted(made), out)
 
 
 def successors(ws: Workspace, found: Plan) -> dict[str, Successor]:
@@ -200,15 +103,21 @@ def _copies(ws: Workspace, found: Plan, after: dict[str, Successor]) -> list[rea
 
 
 def _write_down(
-    ws: Workspace, run: Run, found: Plan, copies: list[reach.Copy], after: dict[str, Successor]
+    ws: Workspace,
+    run: Run,
+    found: Plan,
+    copies: list[reach.Copy],
+    after: dict[str, Successor],
+    told: dict[str, Any],
 ) -> None:
-    """Successors, tombstones and clean records, in one transaction."""
+    """Successors, tombstones, clean records and the event, in one transaction: whoever is cut off
+    behind it has said who learnt from the rows."""
     new, edge = {copy.old: copy.new for copy in copies}, database.edge
     with database.writing(ws) as connection:
         steps = [(old, later, "erased into") for old, later in new.items()]
         for old, later in after.items():
-            told = [{"version": later.id, **member._asdict()} for member in later.members]
-            database.insert_new(connection, database.member, told)
+            left = [{"version": later.id, **member._asdict()} for member in later.members]
+            database.insert_new(connection, database.member, left)
             files = sa.select(edge.c.dst).where(edge.c.src == old, edge.c.kind == "is")
             steps += [(later.id, new.get(digest, digest), "is")
                       for digest in connection.execute(files).scalars()]  # fmt: skip
@@ -220,26 +129,52 @@ def _write_down(
                  for old, later in after.items()]  # fmt: skip
         database.insert_new(connection, database.node, nodes)
         tombstone.bury(connection, found.marks.ids, database.now())
-        _clean_records(ws, connection, found.marks)
+        _clean_records(ws, connection, found.marks, new)
+        versions = {old: later.id for old, later in after.items()}
+        ledger.add(ws, connection, [("erasure", {"run": run.id, "versions": versions, **told})])
 
 
-def _clean_records(ws: Workspace, connection: sa.Connection, marks: Marks) -> None:
-    """Samples and first rows in the records of runs."""
+def _clean_records(
+    ws: Workspace, connection: sa.Connection, marks: Marks, new: dict[str, str]
+) -> None:
+    """Samples and first rows in the records of runs, and what was said of repairs and the like."""
     table, forms = database.run, reach.written_forms(ws, marks)
-    for id, record in connection.execute(sa.select(table.c.id, table.c.record)).all():
-        clean, count = reach.mentions(json.loads(record), marks, forms)
+    for id, text in connection.execute(sa.select(table.c.id, table.c.record)).all():
+        record = json.loads(text)
+        clean, count = reach.mentions(record, marks, forms)
+        if record.get("git_diff") in new:
+            clean, count = {**clean, "git_diff": new[record["git_diff"]]}, 1
         if count:
             values = {"record": jsonl.canonical(clean)}
             connection.execute(table.update().where(table.c.id == id).values(**values))
+    node = database.node
+    spoken = sa.select(node.c.id, node.c.data).where(node.c.kind.not_in(_SILENT))
+    for id, text in connection.execute(spoken).all():
+        clean, count = reach.mentions(json.loads(text), marks, forms)
+        if count:
+            changed = {"data": jsonl.canonical(clean)}
+            connection.execute(node.update().where(node.c.id == id).values(**changed))
 
 
-def erase(ws: Workspace, run: Run, found: Plan) -> dict[str, Any]:
+def _clean_files(ws: Workspace, run: Run, found: Plan) -> list[str]:
+    """Files of the workspace, each noted as the successor of what it was before it is replaced:
+    evidence that an erasure has shortened is still evidence."""
+
+    def note(old: str, new: str) -> None:
+        step = {"src": old, "dst": new, "kind": "erased into", "run_id": run.id}
+        with database.writing(ws) as connection:
+            database.insert_new(connection, database.edge, [step])
+
+    return reach.clean(ws, found.marks, *tree.FOLDERS, "reports", "runs", ".errata", note=note)
+
+
+def erase(ws: Workspace, run: Run, found: Plan, told: dict[str, Any]) -> dict[str, Any]:
     """New copies first, then the records, then the files, the old copies last: cut off anywhere,
     the same command goes on."""
     after = successors(ws, found)
     copies = _copies(ws, found, after)
-    _write_down(ws, run, found, copies, after)
-    changed = reach.clean(ws, found.marks, "data", "suites", "reports", "runs", ".errata")
+    _write_down(ws, run, found, copies, after, told)
+    changed = _clean_files(ws, run, found)
     for path in (ws.root / "data").glob("*.json"):
         content = _version_file(path.read_bytes(), after, {copy.old: copy.new for copy in copies})
         if content is not None:
@@ -249,7 +184,7 @@ def erase(ws: Workspace, run: Run, found: Plan) -> dict[str, Any]:
         if name.startswith("data/"):
             run.output(name, "data")
     raw = reach.clean_inbox(ws, found.marks, found.rows)
-    boxes = vault.drop(ws, found.marks.subjects, found.marks.words)
+    boxes = vault.drop(ws, found.marks.subjects, found.marks.words | found.tokens)
     caches = reach.empty_caches(ws)
     with database.writing(ws) as connection:  # else `errata status` would take it for an edit
         rolled_back.restored(ws, connection, run.id, rolled_back.look(ws, connection).edited)
@@ -269,21 +204,37 @@ def main(ws: Workspace, config: Config) -> Outcome:
     people.entitled(ws, "erase")
     with database.reading(ws) as connection:
         ids = [lineage.known(connection, id) for id in config.args]
-    found = plan(ws, plain_marks(ws, subject, ids))
-    who = next(iter(found.marks.subjects), None)
-    hit = affected(ws, found.marks.ids)
+    marks = plans.plain_marks(ws, subject, ids)
+    if config.history:
+        text = unreached.expressions(replace(marks, ids=_erased(ws, marks)))
+        return Outcome(0, text, {"expressions": text.splitlines()})
+    found = plans.look(ws, marks)
+    who, wide = next(iter(found.marks.subjects), None), plans.widely(found) if subject else ""
+    hit = plans.affected(ws, found.marks.ids)
+    left = unreached.steps(ws, found.marks, hit.candidates)
     if config.dry_run:
-        facts = {"rows": len(found.marks.ids), "versions": dict.fromkeys(found.versions)}
-        return _outcome(None, facts, hit, [])
-    with Run(ws, "erase", {"subject": who, "why": config.why, "rows": ids}) as run:
-        facts = erase(ws, run, found)
-        left = unreached.steps(ws, found.marks, hit.candidates)
+        facts = {"rows": len(found.marks.ids), "versions": dict.fromkeys(found.versions),
+                 "files": reach.counted(ws, found.marks), "wide": wide}  # fmt: skip
+        return _outcome(None, facts, hit, left)
+    if wide and not config.wide:
+        raise BadInput(f"erase: {wide}; look with dry_run=true, then add wide=true, or name the "
+                       "person as their source does, or their rows by id")  # fmt: skip
+    why = redactor(ws, load_policy(ws))(config.why).text  # the ledger is for ever
+    told = {"subject": who, "why": why, "rows": sorted(found.marks.ids),
+            "affected": hit._asdict(), "left": [step.place for step in left]}  # fmt: skip
+    with Run(ws, "erase", {"subject": who, "why": why, "rows": ids}) as run:
+        facts = erase(ws, run, found, told)
         run.note(subject=who, affected=hit._asdict(), left=left, **facts)
-        run.event("erasure", subject=who, why=config.why, rows=sorted(found.marks.ids),
-                  versions=facts["versions"], affected=hit._asdict(),
-                  left=[step.place for step in left])  # fmt: skip
     database.forget(ws)
     return _outcome(run.id, facts, hit, left)
+
+
+def _erased(ws: Workspace, marks: Marks) -> frozenset[str]:
+    """Ids of rows that were erased for the person, as the ledger has them."""
+    told = [event["data"] for event in ledger.events(ws, "erasure")]
+    mine = (data["rows"] for data in told
+            if data["subject"] in marks.subjects or marks.ids & set(data["rows"]))  # fmt: skip
+    return marks.ids.union(*mine)
 
 
 def _outcome(
@@ -295,6 +246,9 @@ def _outcome(
                  f"涉及 {count} 行（含由其生成的数据）、{versions} 个数据版本")]  # fmt: skip
     if run_id is None:
         lines[0] += say(": nothing was erased (dry_run)", "：仅预览，未删除（dry_run）")
+        lines += [f"  {name}: {rows}" for name, rows in facts["files"].items()]
+        if facts["wide"]:
+            lines.append(say(f"  careful: {facts['wide']}", f"  注意：{facts['wide']}"))
     else:
         lines[0] += say(": erased", "：已删除")
         lines += [f"  {old} → {new}" for old, new in facts["versions"].items()]

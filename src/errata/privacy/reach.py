@@ -10,7 +10,7 @@ Weights are not cleaned: who carries what is told by tombstone.py.
 
 from __future__ import annotations
 
-import json
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -81,8 +81,11 @@ def rewritten(ws: Workspace, kept: dict[str, str], marks: Marks) -> list[Copy]:
     return copies
 
 
-def clean(ws: Workspace, marks: Marks, *folders: str) -> list[str]:
-    """Clean the files below some folders; the names of those that were changed."""
+def clean(
+    ws: Workspace, marks: Marks, *folders: str, note: Callable[[str, str], None]
+) -> list[str]:
+    """Clean the files below some folders; the names of those that were changed. `note` is told the
+    digests before and after of each, before it is replaced."""
     changed, forms = [], written_forms(ws, marks)
     for path in files(ws, *folders):
         content = path.read_bytes()
@@ -91,10 +94,20 @@ def clean(ws: Workspace, marks: Marks, *folders: str) -> list[str]:
             own = replace(marks, words=marks.words | forms(content.decode("utf-8", "replace")))
         done = scrub.file(path.name, content, own)
         if done.changed:
+            note(*(f"sha256:{hashlib.sha256(it).hexdigest()}" for it in (content, done.content)))
             with jsonl.replacing(path) as file:
                 file.write(done.content)
             changed.append(ws.relative(path))
     return changed
+
+
+def counted(ws: Workspace, marks: Marks) -> dict[str, int]:
+    """File → rows of the person, for somebody who looks before they erase."""
+    found = {}
+    for path in files(ws, *_REDACTED, "reports"):
+        if path.suffix == ".jsonl":
+            found[ws.relative(path)] = len(scrub.file(path.name, path.read_bytes(), marks).dropped)
+    return {name: rows for name, rows in found.items() if rows}
 
 
 def written_forms(ws: Workspace, marks: Marks) -> Callable[[str], set[str]]:
@@ -110,10 +123,12 @@ def clean_inbox(ws: Workspace, marks: Marks, rows: list[dict[str, Any]]) -> int:
     mine, count = raw_test(ws, marks, rows), 0
     for path in files(ws, "inbox"):
         done = scrub.rows(path.read_bytes(), mine)
-        if done.dropped:
+        if done.dropped and not done.content.strip():
+            path.unlink()  # its name may be that of a person
+        elif done.dropped:
             with jsonl.replacing(path) as file:
                 file.write(done.content)
-            count += len(done.dropped)
+        count += len(done.dropped)
     return count
 
 
@@ -152,6 +167,5 @@ def empty_caches(ws: Workspace) -> list[str]:
 
 def mentions(value: Any, marks: Marks, forms: Callable[[str], set[str]]) -> tuple[Any, int]:
     """A JSON value without words and quotes of the person, and how many there were."""
-    whole = json.dumps(value, ensure_ascii=False)
-    text, count = replace(marks, words=marks.words | forms(whole)).replace(whole)
-    return (json.loads(text), count) if count else (value, 0)
+    written = {form for text in scrub.strings(value) for form in forms(text)}
+    return scrub.spoken(value, replace(marks, words=marks.words | written))

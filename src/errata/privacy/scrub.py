@@ -6,6 +6,7 @@ something that belongs to the person; in any other text that is replaced.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable
@@ -14,6 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 GONE = "[erased]"
+_LONG = 10**6  # a number from here on may be a telephone's, as in intake/cleaner.py
 _QUOTED = 12  # a text shorter than this many characters is too common to tell whose it is
 _NEVER = re.compile(r"(?!)")
 
@@ -80,7 +82,8 @@ def _pattern(words: Iterable[str]) -> re.Pattern[str]:
         if word:
             before = r"(?<![A-Za-z0-9])" if word[0].isascii() and word[0].isalnum() else ""
             after = r"(?![A-Za-z0-9])" if word[-1].isascii() and word[-1].isalnum() else ""
-            parts.append(f"{before}{re.escape(word)}{after}")
+            day = r"(?!-[0-9]{6}-[a-z])" if word.isdigit() else ""  # 20251216-101500-… is a run
+            parts.append(f"{before}{re.escape(word)}{after}{day}")
     return re.compile("|".join(parts)) if parts else _NEVER
 
 
@@ -88,6 +91,8 @@ def strings(value: Any) -> Iterable[str]:
     """Every text in a JSON value, names of fields too."""
     if isinstance(value, str):
         yield value
+    elif isinstance(value, int) and abs(value) >= _LONG:
+        yield str(value)
     elif isinstance(value, dict):
         for name, item in value.items():
             yield str(name)
@@ -132,10 +137,46 @@ def file(name: str, content: bytes, marks: Marks) -> Scrubbed:
         return rows(
             content, lambda line, row: marks.belong(row) if row is not None else marks.speak(line)
         )
+    if name.endswith(".diff"):
+        content, dropped = _diff(content, marks)
+        text, count = marks.replace(content.decode("utf-8", "surrogateescape"))
+        return Scrubbed(text.encode("utf-8", "surrogateescape"), dropped, count)
     if b"\0" in content[:4096]:  # weights and pictures hold no text to search
         return Scrubbed(content, [])
+    if name.endswith(".json"):
+        with contextlib.suppress(ValueError, RecursionError):
+            clean, count = spoken(json.loads(content), marks)
+            text = json.dumps(clean, ensure_ascii=False, indent=2) + "\n"
+            return Scrubbed(text.encode() if count else content, [], count)
     text, count = marks.replace(content.decode("utf-8", "surrogateescape"))
     return Scrubbed(text.encode("utf-8", "surrogateescape") if count else content, [], count)
+
+
+def _diff(content: bytes, marks: Marks) -> tuple[bytes, list[dict[str, Any] | None]]:
+    """A diff of JSON lines without the rows that are the person's."""
+    kept, dropped = [], list[dict[str, Any] | None]()
+    for line in content.splitlines(keepends=True):
+        row = next(iter(objects(line[1:])), None) if line[:1] in b"+- " else None
+        if row is not None and marks.belong(row):
+            dropped.append(row)
+        else:
+            kept.append(line)
+    return b"".join(kept), dropped
+
+
+def spoken(value: Any, marks: Marks) -> tuple[Any, int]:
+    """A JSON value without words and quotes of the person, in names of fields too, and how many
+    there were. Numbers stay: a seed is nobody's."""
+    if isinstance(value, str):
+        return marks.replace(value)
+    if isinstance(value, dict):
+        pairs = [(marks.replace(name), spoken(item, marks)) for name, item in value.items()]
+        clean = {name: item for (name, _), (item, _) in pairs}
+        return clean, sum(a + b for (_, a), (_, b) in pairs)
+    if isinstance(value, list):
+        items = [spoken(item, marks) for item in value]
+        return [item for item, _ in items], sum(count for _, count in items)
+    return value, 0
 
 
 def quotes(found: Iterable[dict[str, Any]]) -> frozenset[str]:

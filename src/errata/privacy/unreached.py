@@ -6,13 +6,15 @@ import os
 import re
 from typing import NamedTuple
 
+import sqlalchemy as sa
+
 from errata import git
 from errata.language import say
-from errata.privacy.scrub import Marks
+from errata.privacy.scrub import GONE, Marks, strings
 from errata.store import ledger
 from errata.workspace import Workspace
 
-_TOLD = ("data", "reports", "suites")  # what git tracks and rows may be in
+_TOLD = ("data", "reports", "suites", "configs", "policies")  # what git tracks and rows may be in
 _MANY = 200  # ids looked for in git's history in one go
 
 
@@ -28,10 +30,11 @@ def steps(ws: Workspace, marks: Marks, candidates: list[str]) -> list[Step]:
     """Every place that may still hold something of the person."""
     return [
         *_git(ws, marks),
+        *_ledger(ws, marks),
         *_exports(ws),
         *_server(),
         *_shared(),
-        *_weights(candidates),
+        *_weights(ws, candidates),
         _backups(),
     ]
 
@@ -40,11 +43,42 @@ def _git(ws: Workspace, marks: Marks) -> list[Step]:
     commits = _commits(ws, marks)
     if not commits:
         return []
-    folders = " ".join(f"--path {name}" for name in _TOLD)
     what = say(f"{len(commits)} commits hold rows or words of theirs ({', '.join(commits[:3])} …), "
-               "here and in every clone", f"{len(commits)} 个提交及各克隆仍含其内容")  # fmt: skip
-    command = f"git filter-repo {folders} --invert-paths && git reflog expire --expire=now --all && git gc --prune=now"  # noqa: E501
+               "here and in every clone; commit first, then",
+               f"{len(commits)} 个提交及各克隆仍含其内容；请先提交当前改动，再执行")  # fmt: skip
+    command = (
+        "errata erase --subject … history=true > gone.txt && git filter-repo --force "
+        "--replace-text gone.txt && rm gone.txt && git reflog expire --expire=now --all && "
+        "git gc --prune=now"
+    )
     return [Step("git history", what, command)]
+
+
+def expressions(marks: Marks) -> str:
+    """Replacements as `git filter-repo --replace-text` takes them: JSON lines that are one of the
+    rows, or were made of one, as a whole; words where they stand. An event of the ledger lists ids
+    and is no such line: it stays."""
+    lines = []
+    if marks.ids:
+        ids = "|".join(re.escape(id) for id in sorted(marks.ids))
+        own = rf'"(?:id|prompt_id)": ?"(?:{ids})"|"from": ?\[[^]]*"(?:{ids})"'
+        lines.append(rf"regex:(?m)^\{{.*(?:{own}).*\}}\n?==>")
+    lines += [f"literal:{word}==>{GONE}" for word in sorted(marks.words) if "\n" not in word]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _ledger(ws: Workspace, marks: Marks) -> list[Step]:
+    """Events are never edited; they hold what people wrote into a reason."""
+    told = [event["seq"] for event in ledger.events(ws)
+            if any(marks.speak(text) for text in strings(event["data"]))]  # fmt: skip
+    if not told:
+        return []
+    numbers = ", ".join(map(str, told[:5]))
+    what = say(f"events {numbers} quote them, and a chain is not edited; to end it and begin "
+               "a new one, keep only what you must, then",
+               f"事件 {numbers} 引用了其内容，且账本不可编辑；"
+               "如需另起新账本，请先留存必要内容，再执行")  # fmt: skip
+    return [Step("audit/ledger.jsonl", what, "rm -r audit .errata/store.db* && errata intake")]
 
 
 def _commits(ws: Workspace, marks: Marks) -> list[str]:
@@ -61,20 +95,31 @@ def _commits(ws: Workspace, marks: Marks) -> list[str]:
 
 
 def _exports(ws: Workspace) -> list[Step]:
-    places = sorted({event["data"]["to"] for event in ledger.events(ws, "export")})
-    what = say("runs were sent there: settings, numbers and hashes of files",
-               "曾发送 run 的配置、数值与文件哈希")  # fmt: skip
-    return [Step(place, what, f"mlflow gc --backend-store-uri {place}") for place in places]
+    sent: dict[str, list[str]] = {}
+    for event in ledger.events(ws, "export"):
+        sent.setdefault(str(event["data"]["to"]), []).extend(event["data"].get("runs", ()))
+    found = []
+    for place, runs in sorted(sent.items()):
+        what = say(f"{len(runs)} runs were sent there: settings, numbers and hashes of files; "
+                   "delete those tagged errata.run, then empty the bin on the server",
+                   f"曾发送 {len(runs)} 个 run 的配置、数值与文件哈希；请先按 errata.run 标签删除，"
+                   "再在服务器上清空回收站")  # fmt: skip
+        command = f"MLFLOW_TRACKING_URI={place} mlflow runs delete --run-id … && mlflow gc"
+        found.append(Step(place, what, command))
+    return found
 
 
 def _server() -> list[Step]:
-    url = os.environ.get("ERRATA_DATABASE_URL", "")
-    if not url or url.startswith("sqlite"):
+    text = os.environ.get("ERRATA_DATABASE_URL", "")
+    if not text or text.startswith("sqlite"):
         return []
+    url = sa.make_url(text)
     what = say("dead rows, the write-ahead log and its archives; and inbox/, runs/ and caches of "
                "every other machine of the team",
                "死元组、WAL 及归档；以及其他机器的 inbox/、runs/ 与缓存")  # fmt: skip
-    return [Step("PostgreSQL", what, "psql -c 'VACUUM FULL'; errata erase … on the other machines")]
+    where = f"-h {url.host or 'localhost'} -p {url.port or 5432} -d {url.database}"
+    command = f"psql {where} -c 'VACUUM FULL'; errata erase … on the other machines"
+    return [Step("PostgreSQL", what, command)]
 
 
 def _shared() -> list[Step]:
@@ -84,13 +129,19 @@ def _shared() -> list[Step]:
     return [Step("ERRATA_OBJECTS_URL", what, "aws s3api list-object-versions …, then delete them")]
 
 
-def _weights(candidates: list[str]) -> list[Step]:
+def _weights(ws: Workspace, candidates: list[str]) -> list[Step]:
     if not candidates:
         return []
     names = ", ".join(candidate[:19] for candidate in candidates[:4])
-    what = say(f"weights of {len(candidates)} models: {names}",
-               f"{len(candidates)} 个模型的权重：{names}")  # fmt: skip
-    return [Step("runs/", what, "errata build && errata sft && errata dpo")]
+    folders = [
+        ws.relative(path.parent)
+        for path in sorted(ws.runs.glob("*/candidate.json"))
+        if any(candidate in path.read_text(encoding="utf-8") for candidate in candidates)
+    ]
+    what = say(f"weights of {len(candidates)} models: {names}; train and release others, then "
+               "delete these",
+               f"{len(candidates)} 个模型的权重：{names}；请重新训练并发布后删除")  # fmt: skip
+    return [Step("runs/", what, "errata build && errata sft && … && rm -r " + " ".join(folders))]
 
 
 def _backups() -> Step:

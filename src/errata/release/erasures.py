@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from errata.errors import Blocked
-from errata.records import Candidate, Finding
+from errata.records import Candidate, Finding, Release
 from errata.release import waiver
 from errata.workspace import Workspace
 
@@ -44,6 +44,14 @@ def finding(ws: Workspace, candidate: Candidate, percent: int) -> list[Finding]:
             "用新版本重新训练，或申请豁免",
         )
     ]  # fmt: skip
+
+
+def unfit(ws: Workspace, candidate: Candidate, release: Release) -> str:
+    """Why a release must not stay where it is: rows were erased, or a waiver has ended; else ''."""
+    found = look(ws, candidate, release.stage_percent)
+    if found is None or found.waived_by:
+        return ""
+    return f"{', '.join(found.runs)} learnt from {found.rows} rows erased since; {found.why_not}"
 
 
 def refuse(ws: Workspace, candidate: Candidate, percent: int) -> None:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from errata import jsonl
 from errata.records import ATTACKS, CaseResult, Metric, MetricsFile
 from errata.stats import mcnemar_exact, paired_bootstrap
-from errata.store import ledger
+from errata.store import database, ledger, tombstone
 from errata.workspace import Workspace
 
 
@@ -159,7 +159,7 @@ def problems(ws: Workspace, evidence: Evidence) -> list[str]:
         name = ws.relative(path)
         if name not in known:
             found.append(f"{name} was written by no run of this workspace")
-        elif known[name][1] != jsonl.digest_file(path):
+        elif _now(ws, known[name][1]) != jsonl.digest_file(path):
             found.append(f"{name} was changed after the run that wrote it")
     for event in ledger.events(ws, "verdict"):
         if event["data"].get("candidate_digest") != evidence.digest:
@@ -170,6 +170,12 @@ def problems(ws: Workspace, evidence: Evidence) -> list[str]:
                     f"{item['path']}, which verdict {event['data']['id']} rests on, is gone"
                 )
     return list(dict.fromkeys(found))
+
+
+def _now(ws: Workspace, digest: str) -> str:
+    """What a file is called that was written as this one: an erasure may have shortened it."""
+    with database.reading(ws) as connection:
+        return tombstone.successor(connection, digest)
 
 
 def written(ws: Workspace) -> dict[str, tuple[int, str]]:

@@ -257,8 +257,9 @@ def _text(verdict: Verdict, path: str) -> str:
     lines = [say(*_WORDS[verdict.decision]) + f"  {verdict.candidate_digest[:19]}…  {path}"]
     for finding in verdict.findings:
         if finding.status != "pass":
-            mark = "✗" if finding.strictness == "hard" else "!"
+            waived = finding.status == "waived"
+            mark = "~" if waived else "✗" if finding.strictness == "hard" else "!"
             lines.append(f"  {mark} {_name(finding)}: {finding.status}: {finding.why}")
-            if finding.runbook:
+            if finding.runbook and not waived:
                 lines.append(f"      → {finding.runbook}")
     return "\n".join(lines)

@@ -22,12 +22,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 
-from errata import jsonl
+from errata import candidates, jsonl
 from errata.config import Section
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Label, Record, Release
-from errata.release import routing
+from errata.release import erasures, routing
 from errata.report import bounds, markdown_table, shown
 from errata.stats import EProcess2, wilson
 from errata.workspace import Workspace
@@ -204,6 +204,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
         return Outcome(0, text, {"rollout": None, "serving": now.stable.id if now.stable else None})
     watch = replay(live_file(ws, config, release.id), config)
     action, why = watch.decide(release.stage_percent)
+    if unfit := erasures.unfit(ws, candidates.resolve(ws, release.candidate_path), release):
+        action, why = "rollback", unfit
     text = table(watch, release, action, why)
     jsonl.write_text(ws.path(config.outputs.report), f"# Monitor · 线上监控\n\n{text}")
     runbook = say("→ errata rollback", "→ 执行 errata rollback") if action == "rollback" else ""

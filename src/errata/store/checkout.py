@@ -5,7 +5,8 @@
 
 Every copy is checked against its hash before anything is touched, and what was there is kept: the
 command is a run itself, so `errata checkout` of its own id takes it back. A file that an erasure
-has rewritten since comes without the erased rows. suites/ stay as they are, unless `suites=true`.
+has rewritten since comes without the erased rows. suites/ stay as they are, unless `suites=true`,
+and policies/roles.yaml always: who may do what is no part of an earlier state.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ from errata.errors import BadInput
 from errata.jsonl import digest_file, replacing
 from errata.language import say
 from errata.outcome import Outcome
-from errata.store import database, lineage, objects, rolled_back, tree
+from errata.store import database, lineage, objects, people, rolled_back, tombstone, tree
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
 FOLDERS = ("data", "configs", "policies")
+STAYS = people.FILE  # who may do what is decided today, not by an earlier state
 
 
 class Config(Section):
@@ -60,7 +62,7 @@ def state(connection: sa.Connection, name: str) -> State:
             table.c.run_id == run_id, table.c.role == "out", table.c.path.startswith("data/"),
             sa.or_(table.c.digest.in_(is_file), table.c.name.in_(("version", "data"))))  # fmt: skip
         found |= {row.path: row.digest for row in connection.execute(written)}
-    later = {path: _erased_into(connection, digest) for path, digest in found.items()}
+    later = {path: tombstone.successor(connection, digest) for path, digest in found.items()}
     changed = {path: digest for path, digest in later.items() if digest != found[path]}
     return State(id, found | changed, changed)
 
@@ -70,17 +72,6 @@ def _looked(connection: sa.Connection, id: str) -> bool:
     query = sa.select(database.run.c.record).where(database.run.c.id == id)
     record = connection.execute(query).scalar()
     return record is not None and "actor" in json.loads(record)
-
-
-def _erased_into(connection: sa.Connection, digest: str) -> str:
-    """The file that took the place of one from which rows were erased."""
-    edge = database.edge
-    while True:
-        query = sa.select(edge.c.dst).where(edge.c.src == digest, edge.c.kind == "erased into")
-        after = connection.execute(query).scalar()
-        if after is None:
-            return digest
-        digest = after
 
 
 def _missing(ws: Workspace, files: dict[str, str]) -> list[str]:
@@ -99,10 +90,12 @@ def _missing(ws: Workspace, files: dict[str, str]) -> list[str]:
 
 def restore(ws: Workspace, files: dict[str, str], folders: tuple[str, ...]) -> tuple[int, int]:
     """Make the folders hold these files and no others; how many were written and removed."""
-    wanted = {path: digest for path, digest in files.items() if path.split("/")[0] in folders}
+    wanted = {path: digest for path, digest in files.items()
+              if path.split("/")[0] in folders and path != STAYS}  # fmt: skip
     for path in wanted:
-        if ".." in path.split("/"):
-            raise BadInput(f"{path}: leads out of the workspace; the store was changed by hand")
+        if not ws.path(path).resolve().is_relative_to(ws.root.resolve()):
+            raise BadInput(f"{path}: leads out of the workspace; a link, or the store was changed "
+                           "by hand")  # fmt: skip
     if problems := _missing(ws, wanted):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise BadInput(f"{problems[0]}{more}; nothing was changed")
@@ -115,7 +108,7 @@ def restore(ws: Workspace, files: dict[str, str], folders: tuple[str, ...]) -> t
             shutil.copyfileobj(source, target, 1 << 20)
         written += 1
     for _, full in list(tree.paths(ws, folders)):
-        if ws.relative(full) not in wanted:
+        if ws.relative(full) not in (*wanted, STAYS):
             full.unlink()
             removed += 1
     differ = [path for path, digest in wanted.items() if digest_file(ws.path(path)) != digest]

@@ -98,6 +98,9 @@ SCHEMA = 1  # one more with each change that an older release could not read
 
 CONNECT_SECONDS = 10  # before a server that does not answer is given up; the URL may say otherwise
 _STEP = "check the disk and ERRATA_DATABASE_URL, then run the command again"
+# `immutable`: without a place for its shared memory SQLite reads nothing that is in WAL mode. What
+# a process that died left in the log is not seen.
+_LOOKED_AT = "sqlite:///file:{path}?mode=ro&immutable=1&uri=true"
 _PREPARING = threading.Lock()
 
 
@@ -115,14 +118,19 @@ def connect(ws: Workspace) -> sa.Engine:
     if not path.exists():
         ws.state.mkdir(parents=True, exist_ok=True)
         _engine.cache_clear()  # a deleted workspace may come back under the same name
-    return _engine(f"sqlite:///{path}")
+    return _engine(f"sqlite:///{path}" if writable(ws) else _LOOKED_AT.format(path=path))
+
+
+def writable(ws: Workspace) -> bool:
+    """False where the store can be looked at and no more: a disk that is mounted read-only."""
+    return bool(os.environ.get("ERRATA_DATABASE_URL")) or os.access(ws.state, os.W_OK)
 
 
 @lru_cache(maxsize=64)
 def _engine(url: str) -> sa.Engine:
     engine = _made(url)
     if engine.dialect.name == "sqlite":
-        sa.event.listen(engine, "connect", _sqlite_connect)
+        sa.event.listen(engine, "connect", _look if "mode=ro" in url else _sqlite_connect)
         sa.event.listen(engine, "begin", _sqlite_begin)
     sa.event.listen(engine, "handle_error", _one_line)
     with _PREPARING:
@@ -174,6 +182,10 @@ def _server(url: sa.URL) -> sa.Engine:
     engine = sa.create_engine(url, pool_pre_ping=True, connect_args=wait)
     sa.event.listen(engine, "begin", _postgresql_begin)
     return engine
+
+
+def _look(connection: Any, _record: Any) -> None:
+    connection.isolation_level = None
 
 
 def _sqlite_connect(connection: Any, _record: Any) -> None:

@@ -185,12 +185,23 @@ def known(connection: sa.Connection, id: str) -> str:
         return found.pop()
     if found:
         raise BadInput(f"{id}: the beginning of several ids ({', '.join(sorted(found)[:3])}…)")
-    ids = connection.execute(sa.select(database.node.c.id).limit(5000)).scalars()
-    close = difflib.get_close_matches(id, list(ids), n=1)
+    close = difflib.get_close_matches(id, _like(connection, id), n=1)
     raise BadInput(
         f"{id}: nothing is recorded under this id"
         + (f"; did you mean `{close[0]}`?" if close else "; see `errata runs`")
     )
+
+
+def _like(connection: sa.Connection, id: str) -> list[str]:
+    """Ids among which a mistyped one is looked for: the newest runs, and what begins like it."""
+    run, node = database.run, database.node
+    newest = sa.select(run.c.id).order_by(run.c.began.desc()).limit(1000)
+    found = [*connection.execute(newest).scalars()]
+    for begun in (id[:4], id[:1]):
+        like = node.c.id.startswith(begun, autoescape=True)
+        near = sa.select(node.c.id).where(like).order_by(node.c.id).limit(2000)
+        found += connection.execute(near).scalars()
+    return found
 
 
 class Lineage(NamedTuple):

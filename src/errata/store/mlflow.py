@@ -87,6 +87,7 @@ def send(ws: Workspace, uri: str) -> Outcome:
         finally:
             if sent:
                 ledger.append(ws, "export", to=to, format="mlflow", runs=sent)
+                ledger.seal(ws)
     except ModuleNotFoundError as error:  # a database of MLflow's own needs more than the client
         raise BadInput(f"mlflow: this uri needs {error.name}; name a server (http://…), or "
                        "`pip install mlflow`") from None  # fmt: skip

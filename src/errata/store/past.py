@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
+import time
 from typing import Any
 
 import psutil
@@ -14,6 +16,9 @@ from errata.jsonl import canonical, write_json
 from errata.store import database, experiments, ledger
 from errata.workspace import Workspace
 
+ALIVE = "alive"  # in a run's folder: touched while the run goes on
+BEAT, SILENCE = 60.0, 900.0  # seconds between two touches; without any, after which a run is dead
+
 
 def _alive(pid: int, born: float) -> bool:
     try:
@@ -22,6 +27,14 @@ def _alive(pid: int, born: float) -> bool:
         return False
     except psutil.AccessDenied:
         return True
+
+
+def _silent(ws: Workspace, run_id: str) -> bool:
+    """Whether a run whose folder is here has given no sign of life for long."""
+    for name in (ALIVE, ""):  # without one: it was killed before, or is of an earlier errata
+        with contextlib.suppress(FileNotFoundError):
+            return time.time() - (ws.runs / run_id / name).stat().st_mtime > SILENCE
+    return False
 
 
 def end(ws: Workspace, run_id: str, status: str) -> bool:
@@ -43,17 +56,23 @@ def end(ws: Workspace, run_id: str, status: str) -> bool:
 
 
 def mark_died(ws: Workspace) -> list[str]:
-    """Runs of this machine that say `running` and whose process is gone."""
+    """Runs that say `running` and whose process is gone. What another machine began (a container is
+    a new one at each start) is known by its sign of life, where its folder lies here."""
+    if not database.writable(ws):
+        return []
     table = database.run
+    columns = (table.c.id, table.c.host, table.c.pid, table.c.born)
     with database.reading(ws) as connection:
-        found = connection.execute(
-            sa.select(table.c.id, table.c.pid, table.c.born).where(
-                table.c.status == "running", table.c.host == platform.node()
-            )
-        ).all()
-    dead = [id for id, pid, born in found if not _alive(pid, born)]
+        running = connection.execute(sa.select(*columns).where(table.c.status == "running")).all()
+    here = platform.node()
+    dead = [
+        id
+        for id, host, pid, born in running
+        if (not _alive(pid, born) if host == here else _silent(ws, id))
+    ]
     died = [id for id in dead if end(ws, id, "died")]
     if died:
+        ledger.seal(ws)
         experiments.render(ws)
     return died
 

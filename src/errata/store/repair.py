@@ -4,13 +4,15 @@
 
 The repair becomes a node of the lineage: failure → repair → the file as it is now → the runs that
 obey or read it → what they made → the release that holds it. Without `files`, the files below
-configs/, policies/, suites/ and data/ are taken that are not as git's last commit has them.
+configs/, policies/ and suites/, or with kind=data below data/, are taken that are not as git's last
+commit has them.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+import sqlalchemy as sa
 from pydantic import Field
 
 from errata import git, jsonl
@@ -39,7 +41,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if not config.args or not config.why.strip():
         raise BadInput('repair: name the failures and say why: `errata repair f-… why="…"`')
     failures = _failures(ws, config.args)
-    paths = _paths(ws, config.files)
+    paths = _paths(ws, config)
+    if same := _unchanged(ws, failures, paths):
+        raise BadInput(f"repair: {same[0]} is as it was when {failures[0]} was taken in; change "
+                       "it first, then say so")  # fmt: skip
     with Run(ws, "repair", config) as run:
         digests = {path: jsonl.digest_file(run.input(path, "repair")) for path in paths}
         name = "fix-" + jsonl.digest([failures, config.kind, config.why, digests])[7:23]
@@ -69,11 +74,23 @@ def _failures(ws: Workspace, names: list[str]) -> list[str]:
     return found
 
 
-def _paths(ws: Workspace, given: list[str]) -> list[str]:
+def _unchanged(ws: Workspace, failures: list[str], paths: list[str]) -> list[str]:
+    """Files that were the same when the failures were taken in: they can be no mend of them."""
+    edge = database.edge
+    taken = sa.select(edge.c.src).where(edge.c.kind == "took in", edge.c.dst.in_(failures))
+    with database.reading(ws) as connection:
+        runs = connection.execute(taken.distinct()).scalars().all()
+        before = [tree.of_run(connection, run) for run in runs]
+    now = {path: jsonl.digest_file(ws.path(path)) for path in paths}
+    return [path for path in paths if before and all(
+        path in files and files[path].digest == now[path] for files in before)]  # fmt: skip
+
+
+def _paths(ws: Workspace, config: Config) -> list[str]:
     """The files of the repair, by the names that records have for them."""
-    paths = sorted(ws.relative(path) for path in given) or sorted(
-        git.changed(ws.root, [*tree.FOLDERS])
-    )
+    given = config.files
+    folders = ["data"] if config.kind == "data" else [f for f in tree.FOLDERS if f != "data"]
+    paths = sorted(ws.relative(path) for path in given) or sorted(git.changed(ws.root, folders))
     paths = [path for path in paths if given or ws.path(path).is_file()]
     if not paths:
         raise BadInput("repair: nothing differs from git's last commit; name the changed file: "

@@ -16,6 +16,7 @@ import contextlib
 import datetime
 import platform
 import secrets
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -44,6 +45,28 @@ _MADE_BY = {
     "reports/safety/": "errata safety",
     "reports/gate/": "errata gate",
 }
+
+
+class _Beat:
+    """Touches a file now and then, until it is told to stop or the process is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.over = path, threading.Event()
+        path.touch()
+        self.thread = threading.Thread(target=self._touch, daemon=True)
+        self.thread.start()
+
+    def _touch(self) -> None:
+        while not self.over.wait(past.BEAT):
+            with contextlib.suppress(OSError):
+                self.path.touch()
+
+    def stop(self) -> None:
+        """No sign of life any more."""
+        self.over.set()
+        self.thread.join(1)
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
 
 class Run:
@@ -105,11 +128,13 @@ class Run:
                 told = [change._asdict() for change in changed]
                 ledger.add(self.ws, connection, [("policy", {"run": self.id, "changes": told})])
         write_json(self.dir / "run.json", self.record())
+        self._beat = _Beat(self.dir / past.ALIVE)
         return self
 
     def _keep_diff(self) -> str | None:
         """What is not committed, but for what the run's tree and reports hold; its digest."""
-        diff = git.diff_text(self.ws.root, [".", ":!data", ":!reports", ":!audit"])
+        kept = (*tree.FOLDERS, "reports", "audit")
+        diff = git.diff_text(self.ws.root, [".", *(f":!{folder}" for folder in kept)])
         if not diff:
             return None
         write_text(self.dir / "code.diff", diff)
@@ -207,6 +232,7 @@ class Run:
         error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
+        self._beat.stop()
         if error is None:
             self.status = "done"
         else:

@@ -6,7 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from errata.config import Section
+from errata.cli import STAGES
+from errata.config import Section, hint
 from errata.errors import BadInput
 from errata.language import say, word
 from errata.outcome import Outcome
@@ -44,6 +45,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if config.candidate:
         found_id = newest_candidate(ws, config.stage)
         return Outcome(0, found_id, {"candidate": found_id})
+    if config.stage and config.stage not in STAGES:
+        raise BadInput(f"runs: no stage `{config.stage}`{hint(config.stage, list(STAGES))}")
     found = past.list_runs(ws, config.stage or None)
     shown = found[-config.limit :] if config.limit else found
     lines = [_row(record) for record in shown] or [say("no runs yet", "还没有 run")]

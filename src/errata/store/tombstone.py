@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -61,4 +62,40 @@ def carried(connection: sa.Connection, *made: str) -> list[Carried]:
         .group_by(edge.c.dst)
         .order_by(edge.c.dst)
     )
-    return [Carried(run, count) for run, count in connection.execute(rows)]
+    found = [Carried(run, count) for run, count in connection.execute(rows)]
+    return found or _told(connection, seen)
+
+
+def _told(connection: sa.Connection, made: set[str]) -> list[Carried]:
+    """What events of erasures say of these candidates: a store that was made anew from the ledger
+    knows no step of training."""
+    event = database.event
+    query = sa.select(event.c.data).where(event.c.kind == "erasure").order_by(event.c.seq)
+    for text in connection.execute(query).scalars():
+        told = json.loads(text)
+        hit = told.get("affected") or {}
+        if made & set(hit.get("candidates") or ()):
+            return [Carried(run, len(told["rows"])) for run in hit.get("runs") or ()]
+    return []
+
+
+def successor(connection: sa.Connection, digest: str) -> str:
+    """The file that took the place of one from which rows were erased; the file itself if none."""
+    edge = database.edge
+    while True:
+        query = sa.select(edge.c.dst).where(edge.c.src == digest, edge.c.kind == "erased into")
+        after = connection.execute(query).scalar()
+        if after is None:
+            return digest
+        digest = after
+
+
+def among(connection: sa.Connection, ids: Iterable[str]) -> list[str]:
+    """Those of the ids that are tombstones."""
+    table, names, found = database.node, sorted(ids), list[str]()
+    for start in range(0, len(names), _CHUNK):
+        part = table.c.id.in_(names[start : start + _CHUNK])
+        found += connection.execute(
+            sa.select(table.c.id).where(part, table.c.kind == KIND)
+        ).scalars()
+    return found

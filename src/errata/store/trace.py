@@ -22,7 +22,7 @@ from errata.errors import BadInput
 from errata.jsonl import plain
 from errata.language import say, word
 from errata.outcome import Outcome
-from errata.store import lineage, mlflow, status
+from errata.store import lineage, mlflow, past, status
 from errata.store.lineage import Lineage, Node, Step
 from errata.workspace import Workspace
 
@@ -167,6 +167,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if len(config.args) > 1 or (not config.args and config.format not in ("json", "dot", "mlflow")):
         raise BadInput("trace: give one id (a failure, a run, a release): `errata trace ID`; "
                        "or format=json for all of the store")  # fmt: skip
+    past.mark_died(ws)
     if config.format == "mlflow":
         return mlflow.send(ws, config.uri)
     if not config.args:

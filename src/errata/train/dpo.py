@@ -24,7 +24,7 @@ from errata.train.logprobs import Scored, Scorer, by_sequence, ready
 from errata.train.losses import LOSSES, margin
 from errata.train.model import drops, load, weights_dtype, with_adapter
 from errata.train.packing import IGNORE, Batch, Limits, Tree, cut, in_parts
-from errata.train.prepare import build, note_halved, pair_trees, show_first
+from errata.train.prepare import build, learns, note_halved, pair_trees, show_first
 from errata.train.reference import Pair, cached, compute, key
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
@@ -172,6 +172,7 @@ def prepare(job: Job) -> Trainer:
     config = job.config
     assert isinstance(config, Config)
     rows = jsonl.read(job.dataset, PreferencePair)
+    learns(job, rows)
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
     model, tokenizer, scorer = build(job, config)
     trees = pair_trees(job, tokenizer, rows + valid)
@@ -188,7 +189,6 @@ def prepare(job: Job) -> Trainer:
         trainer.first_step_tells = not drops(model)
         if not trainer.first_step_tells:
             check_start(trainer, margins_now(trainer, train))
-    job.run.links((row.id, job.run.id, "trained") for row in rows)
     return trainer
 
 

@@ -33,7 +33,7 @@ from errata.train.losses import clipped_policy, clipped_value
 from errata.train.packing import Limits, in_parts
 from errata.train.ppo_config import Config, decay
 from errata.train.ppo_report import finished, give_back
-from errata.train.prepare import build, note_halved, note_shortened
+from errata.train.prepare import build, learns, note_halved, note_shortened
 from errata.train.processes import world
 from errata.train.reward import find_reward
 from errata.train.rollouts import (
@@ -107,7 +107,7 @@ class Loop:
 
     def _prompts(self, path: Path) -> list[list[int]]:
         rows = jsonl.read(path, PreferencePair)
-        self.job.run.links((row.id, self.job.run.id, "prompted") for row in rows)
+        learns(self.job, rows, "prompted")
         unique = {jsonl.canonical(row.prompt): row for row in rows}.values()
         room = self.config.seq_len - self.config.max_new_tokens
         if room < LEAST_PROMPT:

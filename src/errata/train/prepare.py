@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from transformers import set_seed
 
+from errata.errors import BadInput
 from errata.language import say
 from errata.records import PreferencePair, SftExample
+from errata.store import database, tombstone
 from errata.train import fused, lean
 from errata.train.logprobs import Scorer, ready
 from errata.train.model import adapt, kept_knobs, load, weights_dtype, without_dropout
@@ -46,6 +49,19 @@ def build(job: Job, config: Panel, kind: str = "causal") -> tuple[Any, Any, Scor
             say(f"rows are padded, not packed: {scorer.why}", f"按行填充，不打包：{scorer.why}")
         )
     return model, tokenizer, scorer
+
+
+def learns(job: Job, rows: Sequence[SftExample | PreferencePair], how: str = "trained") -> None:
+    """Say of each row that this run learnt from it; BadInput where one was erased since, as after
+    git brought an earlier data/ back."""
+    with database.reading(job.run.ws) as connection:
+        erased = tombstone.among(connection, (row.id for row in rows))
+    if erased:
+        raise BadInput(
+            f"{job.run.ws.relative(job.dataset)}: {len(erased)} rows were erased ({erased[0]} …); "
+            "`errata build` makes the version without them"
+        )
+    job.run.links((row.id, job.run.id, how) for row in rows)
 
 
 def sft_examples(job: Job, tokenizer: Any, rows: list[SftExample]) -> list[Example]:

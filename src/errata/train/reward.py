@@ -22,7 +22,7 @@ from errata.store import past
 from errata.train.logprobs import Scored
 from errata.train.losses import bradley_terry
 from errata.train.packing import Batch
-from errata.train.prepare import build, pair_trees, show_first
+from errata.train.prepare import build, learns, pair_trees, show_first
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
 from errata.train.step import Example, StepTrainer, Sums
@@ -77,11 +77,11 @@ def prepare(job: Job) -> Trainer:
     config = job.config
     assert isinstance(config, Config)
     rows = jsonl.read(job.dataset, PreferencePair)
+    learns(job, rows)
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
     model, tokenizer, scorer = build(job, config, "reward")
     trees = pair_trees(job, tokenizer, rows + valid)
     show_first(job, tokenizer, trees[0])
-    job.run.links((row.id, job.run.id, "trained") for row in rows)
     examples = [Example(row.id, tree) for row, tree in zip(rows + valid, trees, strict=True)]
     train_on, checks = examples[: len(rows)], examples[len(rows) :]
     return RewardTrainer(model, scorer, config, job.checkpoints, train_on, checks)

@@ -14,7 +14,7 @@ from errata.records import SftExample
 from errata.train.logprobs import Scored
 from errata.train.mix import Replaying, replayed
 from errata.train.packing import Batch
-from errata.train.prepare import build, sft_examples, show_first
+from errata.train.prepare import build, learns, sft_examples, show_first
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
 from errata.train.step import Example, StepTrainer, Sums
@@ -44,11 +44,11 @@ def prepare(job: Job) -> Trainer:
     config = job.config
     assert isinstance(config, Config)
     rows = replayed(job, jsonl.read(job.dataset, SftExample))
+    learns(job, rows)
     valid = jsonl.read(job.validation, SftExample) if job.validation else []
     model, tokenizer, scorer = build(job, config)
     examples = sft_examples(job, tokenizer, rows)
     show_first(job, tokenizer, examples[0].tree)
-    job.run.links((row.id, job.run.id, "trained") for row in rows)
     checks = sft_examples(job, tokenizer, valid)
     return SftTrainer(model, scorer, config, job.checkpoints, examples, checks)
 
