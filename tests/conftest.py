@@ -26,7 +26,7 @@ def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def ws(tmp_path: Path) -> Workspace:
+def bare(tmp_path: Path) -> Workspace:
     """An empty workspace in a git repository with one commit; no suites, no configs."""
     root = tmp_path / "ws"
     for folder in ("configs", "policies", "suites", "data", "reports", "inbox"):
@@ -38,6 +38,12 @@ def ws(tmp_path: Path) -> Workspace:
     found = Workspace.find(root)
     git.commit(found, ["."], "first")
     return found
+
+
+@pytest.fixture
+def ws(bare: Workspace) -> Workspace:
+    """The same; what is tested on both databases overrides it (tests/store/conftest.py)."""
+    return bare
 
 
 # Models this small are fastest on one thread, and tests on two cores run beside each other.

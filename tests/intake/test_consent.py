@@ -7,12 +7,22 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.store.conftest import store
 
 from errata import cli, jsonl
 from errata.errors import BadInput
 from errata.intake import consent, inbox, stage
 from errata.store import ledger
 from errata.workspace import Workspace
+
+__all__ = ["store"]
+
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
 
 GIVEN = """
 sources:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.release.conftest import World, case
+from tests.store.conftest import store
 
 from errata import jsonl
 from errata.errors import BadInput, Blocked, NoDecision
@@ -21,6 +22,16 @@ from errata.release.monitor import Live, Watch
 from errata.release.traffic import Checked, Settings
 from errata.store import audit, ledger
 from errata.store.runs import Run
+from errata.workspace import Workspace
+
+__all__ = ["store"]
+
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
 
 Gate = Callable[..., Any]
 POOL = [case(f"q{i}", f"Question number {i} about the lamp?") for i in range(100)]

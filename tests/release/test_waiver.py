@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.release.conftest import World
+from tests.store.conftest import store
 
 from errata import candidates, cli, jsonl
 from errata.errors import BadInput, Blocked
@@ -16,6 +17,15 @@ from errata.release import erasures, rollout, routing, waiver
 from errata.store import database, keys, ledger, lineage, status, tombstone
 from errata.store.runs import Run
 from errata.workspace import Workspace
+
+__all__ = ["store"]
+
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
 
 Gate = Callable[..., Any]
 PATH = "runs/20251216-101500-dpo-good/candidate.json"

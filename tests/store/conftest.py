@@ -18,20 +18,20 @@ from errata.workspace import Workspace
 
 
 @pytest.fixture
-def local(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def local(bare: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace with its own database, whatever the environment says."""
     monkeypatch.delenv("ERRATA_DATABASE_URL", raising=False)
-    return ws
+    return bare
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store(
-    request: pytest.FixtureRequest, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, bare: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Workspace]:
     """A workspace over an empty database of each kind."""
     if request.param == "sqlite":
         monkeypatch.delenv("ERRATA_DATABASE_URL", raising=False)
-        yield ws
+        yield bare
         return
     url = os.environ.get("ERRATA_TEST_POSTGRES_URL")
     if not url:
@@ -40,9 +40,11 @@ def store(
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text(f"CREATE SCHEMA {schema}"))
-    monkeypatch.setenv("ERRATA_DATABASE_URL", f"{url}?options=-csearch_path%3D{schema}")
-    yield ws
-    database.connect(ws).dispose()
+    mine = f"{url}?options=-csearch_path%3D{schema}"
+    monkeypatch.setenv("ERRATA_DATABASE_URL", mine)
+    yield bare
+    monkeypatch.setenv("ERRATA_DATABASE_URL", mine)  # a test may have named another
+    database.connect(bare).dispose()
     with engine.begin() as connection:
         connection.execute(sa.text(f"DROP SCHEMA {schema} CASCADE"))
     engine.dispose()

@@ -24,6 +24,13 @@ from errata.store import database, experiments, ledger, past
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
+
 DIGEST = "sha256:" + "c" * 64
 DIES = (
     "import os, sys; from pathlib import Path; from errata.workspace import Workspace;"

@@ -17,6 +17,12 @@ from errata.store.trace import render
 from errata.workspace import Workspace
 
 
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
+
 def ids(branches: list[tuple[str, Node]], down: bool) -> set[str]:
     return {n.id for _, n in branches} | {
         id for _, n in branches for id in ids(n.down if down else n.up, down)

@@ -9,6 +9,13 @@ from errata.errors import BadInput, Blocked
 from errata.store import ledger, people
 from errata.workspace import Workspace
 
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
+
 TEAM = """
 team: several
 people:

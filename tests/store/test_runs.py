@@ -23,6 +23,12 @@ from errata.store.setting import hidden
 from errata.workspace import Workspace
 
 
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
+
 class Config(Section):
     seed: int = 3
     hf_token: str = "hf_abc"

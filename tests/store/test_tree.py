@@ -17,6 +17,13 @@ from errata.store.runs import Run
 from errata.store.tree import Change, File
 from errata.workspace import Workspace
 
+
+@pytest.fixture
+def ws(store: Workspace) -> Workspace:
+    """On both databases."""
+    return store
+
+
 NAMES = st.sampled_from(["policies/a.yaml", "configs/b.yaml", "suites/c.jsonl", "data/d.jsonl"])
 TREES = st.dictionaries(NAMES, st.sampled_from("xyz"), max_size=4).map(
     lambda found: {
