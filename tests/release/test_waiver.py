@@ -13,7 +13,7 @@ from tests.store.conftest import store
 from errata import candidates, cli, jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Waiver
-from errata.release import erasures, rollout, routing, waiver
+from errata.release import erasures, monitor, rollout, routing, waiver
 from errata.store import database, keys, ledger, lineage, status, tombstone
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -208,3 +208,19 @@ def test_bad_usage_is_one_line(
 def test_there_is_nothing_to_waive_for_who_carries_nothing(world: World) -> None:
     with pytest.raises(BadInput, match="nothing to waive"):
         ask(world.ws)
+
+
+def test_a_waiver_that_counts_is_no_failure_and_one_that_ended_takes_the_canary_back(
+    carrying: World, run_gate: Gate
+) -> None:
+    asked = ask(carrying.ws)
+    sign(carrying.ws, asked.id)
+    said = run_gate("good").text
+    assert "~ erasure: waived" in said
+    assert "train again" not in said
+    rollout.start(carrying.ws, PATH)
+    assert monitor.main(carrying.ws, monitor.Config()).code == 0
+    waiver.main(carrying.ws, waiver.Config(args=["revoke", asked.id]))
+    outcome = monitor.main(carrying.ws, monitor.Config())
+    assert (outcome.code, outcome.data["decision"]) == (3, "rollback")
+    assert "erased since" in outcome.data["why"]

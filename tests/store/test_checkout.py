@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 
 from errata import cli, jsonl
@@ -129,3 +132,25 @@ def test_what_is_no_state_is_refused(
         connection.execute(database.node.insert(), [row])
     assert cli.main(["checkout", *words, "-C", str(store.root)]) == 2
     assert part in capsys.readouterr().err
+
+
+def test_who_may_do_what_is_no_part_of_an_earlier_state(store: Workspace):
+    roles = store.policies / "roles.yaml"
+    roles.write_text("team: solo\n")
+    version = make_version(store, "s-1")
+    roles.write_text("team: several\npeople: {k1: {name: li, roles: [model]}}\n")
+    now = roles.read_text()
+    bring(store, version)
+    assert roles.read_text() == now
+
+
+def test_nothing_is_written_through_a_link_that_leads_out(store: Workspace, tmp_path: Path):
+    (store.data / "deep").mkdir()
+    (store.data / "deep" / "a.jsonl").write_text("{}\n")
+    version = make_version(store, "s-1")
+    shutil.rmtree(store.data / "deep")
+    (tmp_path / "out").mkdir()
+    (store.data / "deep").symlink_to(tmp_path / "out")
+    with pytest.raises(BadInput, match="leads out of the workspace"):
+        bring(store, version)
+    assert list((tmp_path / "out").iterdir()) == []

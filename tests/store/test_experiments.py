@@ -20,7 +20,7 @@ from errata.evaluate import stage
 from errata.metrics import rate
 from errata.records import MetricsFile, Release
 from errata.release import routing
-from errata.store import database, experiments, ledger, past
+from errata.store import audit, database, experiments, ledger, past
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -255,3 +255,14 @@ def test_hostile_words_stay_in_their_cell(store: Workspace):
     assert len(lines(store)) == 1
     assert "<script>" not in text(store)
     assert "\n# title" not in text(store)
+
+
+def test_an_event_that_was_changed_by_hand_breaks_no_command(store: Workspace):
+    train(store)
+    with database.writing(store) as connection:
+        for data in ("{}", "[]", "no json"):
+            connection.execute(database.event.update().values(data=data))
+    for _ in range(2):
+        train(store)
+    assert len(lines(store)) >= 3
+    assert audit.verify(store) != []

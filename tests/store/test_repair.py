@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from errata import cli, git, jsonl
+from errata.errors import BadInput
 from errata.store import ledger, lineage, repair
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -107,3 +108,19 @@ def test_a_run_is_no_failure(desk: Workspace, capsys: pytest.CaptureFixture[str]
     (desk.root / RULE).write_text("off: []\n")
     assert cli.main(["repair", run, "why=x", "-C", str(desk.root)]) == 2
     assert "is a run, not a failure" in capsys.readouterr().err
+
+
+def test_a_file_that_is_as_it_was_mends_nothing(desk: Workspace):
+    train(desk, "old")
+    with pytest.raises(BadInput, match="is as it was when f-1 was taken in; change it first"):
+        mend(desk, "off: [card]\n", files=[RULE])
+    assert "repaired by" not in {how for _, _, how in lineage.lineage(desk, "f-1").down}
+
+
+def test_by_itself_it_takes_rules_and_data_only_when_that_is_what_was_mended(desk: Workspace):
+    (desk.data / "sft.jsonl").write_text("{}\n")
+    (desk.root / RULE).write_text("off: []\n")
+    given = repair.Config(args=["f-1"], why="w", kind="rule")
+    assert list(repair.main(desk, given).data["files"]) == [RULE]
+    given = repair.Config(args=["f-1"], why="w", kind="data")
+    assert list(repair.main(desk, given).data["files"]) == ["data/sft.jsonl"]

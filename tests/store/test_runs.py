@@ -6,17 +6,19 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from errata import git, jsonl
+from errata import cli, git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.intake.redact import load_policy
-from errata.store import audit, database, ledger, objects, people, rolled_back, tree
+from errata.store import audit, database, ledger, objects, past, people, rolled_back, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
 from errata.store.setting import hidden
@@ -341,3 +343,55 @@ def test_the_diff_of_configs_can_be_applied(ws: Workspace):
     git.git(ws.root, "apply", "x.diff")
 
     assert (ws.configs / "sft.yaml").read_text() == "lr: 2\n"
+
+
+def test_a_run_of_a_container_that_is_gone_is_known_by_its_silence(
+    ws: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(past, "BEAT", 0.01)
+    with Run(ws, "sft", {}) as run:
+        with database.writing(ws) as connection:
+            table = database.run.update().values(host="another")
+            connection.execute(table)
+        sign = run.dir / past.ALIVE
+        os.utime(sign, (1, 1))
+        assert wait_until(lambda: time.time() - sign.stat().st_mtime < 60)
+        assert past.mark_died(ws) == []
+    assert not sign.exists()
+
+    with database.writing(ws) as connection:
+        connection.execute(database.run.update().values(status="running"))
+    os.utime(run.dir, (1, 1))
+    assert past.mark_died(ws) == [run.id]
+    with database.writing(ws) as connection:
+        connection.execute(database.run.update().values(status="running"))
+    run.dir.rename(ws.root / "elsewhere")  # another machine's, of which nothing is known here
+    assert past.mark_died(ws) == []
+
+
+def wait_until(true: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 10
+    while not true() and time.monotonic() < end:
+        time.sleep(0.01)
+    return true()
+
+
+def test_every_command_that_looks_marks_who_died(ws: Workspace):
+    with Run(ws, "build", {}) as run:
+        pass
+    for words in (["runs"], ["trace", run.id], ["audit", "verify"], ["status"]):
+        with database.writing(ws) as connection:
+            connection.execute(database.run.update().values(status="running", pid=2**22 + 1))
+        assert cli.main([*words, "-C", str(ws.root)]) == 0
+        assert past.get_run(ws, run.id)["status"] == "died"
+    assert audit.verify(ws) == []
+
+
+def test_a_mistyped_stage_or_run_gets_a_hint(ws: Workspace, capsys: pytest.CaptureFixture[str]):
+    with Run(ws, "build", {}) as run:
+        pass
+    assert cli.main(["runs", "stage=biuld", "-C", str(ws.root)]) == 2
+    assert "did you mean `build`" in capsys.readouterr().err
+    wrong = run.id[:-1] + ("0" if run.id[-1] != "0" else "1")
+    assert cli.main(["trace", wrong, "-C", str(ws.root)]) == 2
+    assert f"did you mean `{run.id}`" in capsys.readouterr().err
