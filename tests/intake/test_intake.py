@@ -10,8 +10,8 @@ import pytest
 
 from errata import jsonl
 from errata.errors import BadInput
-from errata.intake import buckets, sources, stage
-from errata.intake.sources import Bad
+from errata.intake import buckets, fields, sources, stage
+from errata.intake.files import Bad
 from errata.records import LABEL_ALIASES, Failure
 from errata.store import audit, ledger, past
 from errata.store.lineage import trace
@@ -108,7 +108,7 @@ BAD_ROWS = [
     ('{"prompt": "x", "label": "other"}', "bad_answer", "missing"),
     ('{"prompt": ["x"], "bad_answer": "y", "label": "other"}', "prompt", "not a string"),
     ('{"prompt": "x", "bad_answer": "y", "label": "other", "ts": "yesterday"}', "ts", "ISO 8601"),
-    ('{"prompt": "x", "bad_answer": "y", "label": "other", "ts": 5}', "ts", "not a string"),
+    ('{"prompt": "x", "bad_answer": "y", "label": "other", "ts": 5}', "ts", "read without a guess"),
     (
         '{"prompt": "x", "bad_answer": "y", "label": "other", "context": [{"role": "boss"}]}',
         "context.0.role",
@@ -182,7 +182,7 @@ def test_chat_log_takes_the_last_answer_as_bad_and_the_rest_as_context(ws: Works
 
 @pytest.mark.parametrize(("alias", "label"), sorted(LABEL_ALIASES.items()))
 def test_label_aliases(alias: str, label: str) -> None:
-    assert sources.canonical_label(f" {alias} ") == label
+    assert fields.canonical_label(f" {alias} ") == label
 
 
 def test_buckets_follow_label_and_source_and_stale_ones_go(ws: Workspace) -> None:

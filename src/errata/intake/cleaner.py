@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from errata import jsonl
-from errata.intake import sources
+from errata.intake.fields import SUBJECTS, Raw
 from errata.intake.redact import Policy, Redacted, keyed_hash, pseudonyms
-from errata.intake.sources import Raw
 from errata.records import Failure, Message, Redaction
 from errata.text import language
 
@@ -48,7 +47,7 @@ class Cleaner:
                 return found.text
             if isinstance(value, dict):
                 return {clean(name): clean(item) for name, item in value.items()
-                        if name not in sources.SUBJECTS}  # fmt: skip
+                        if name not in SUBJECTS}  # fmt: skip
             return [clean(item) for item in value] if isinstance(value, list) else value
 
         turns = [Message(role=turn.role, content=clean(turn.content)) for turn in raw.context]

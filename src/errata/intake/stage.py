@@ -24,8 +24,10 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import buckets, consent, datasheet, inbox, sources
 from errata.intake.cleaner import Cleaner
+from errata.intake.fields import RowError, canonical_label
+from errata.intake.files import KINDS, Bad
 from errata.intake.redact import load_policy, redactor, workspace_key
-from errata.intake.sources import Bad
+from errata.intake.sources import Good, Reading
 from errata.language import say
 from errata.outcome import Outcome
 from errata.privacy import vault
@@ -38,7 +40,7 @@ from errata.workspace import Workspace
 class Inputs(Section):
     """Where raw rows wait when no file is named."""
 
-    inbox: str = Field(default="inbox", description="folder whose *.jsonl are taken without a FILE")
+    inbox: str = Field(default="inbox", description="folder whose files are taken without a FILE")
 
 
 class Outputs(Section):
@@ -60,12 +62,21 @@ class Accept(Section):
 class Config(Section):
     """Knobs of `errata intake FILE…`."""
 
-    args: list[str] = Field(default_factory=list, description="JSONL files; default: inbox/*.jsonl")
+    args: list[str] = Field(
+        default_factory=list, description="files (.jsonl .json .csv .tsv); default: all of inbox/"
+    )
     source: str | None = Field(
         default=None,
         description="source of rows that name none: online, support_ticket, red_team …",
     )
     label: str | None = Field(default=None, description="label of rows that have none")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="our field → their column; `a.b` for one inside another",
+    )
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="their word for a kind of failure → our label"
+    )
     inbox_days: int = Field(
         default=30, ge=0, description="days after which a raw row is deleted from the inbox"
     )
@@ -84,20 +95,23 @@ class Taken:
     path: Path
     failures: list[Failure] = field(default_factory=list)
     bad: list[Bad] = field(default_factory=list)
+    good: int = 0  # rows that say themselves that the answer was good
     hmac: str = ""
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
     paths = _files(ws, config)
-    label = sources.canonical_label(config.label) if config.label else None
+    how = Reading(
+        canonical_label(config.label) if config.label else None, config.columns, _named(config)
+    )
     policy, key = load_policy(ws), workspace_key(ws)
     cleaner = Cleaner(policy, key, redactor(ws, policy))
     with Run(ws, "intake", config) as run:
         target = ws.path(config.outputs.failures)
         known = jsonl.read(target, Failure) if _has_rows(target) else []
         all_rows = {failure.id: failure for failure in known}
-        taken = [_take(path, label, cleaner, config.source) for path in paths]
+        taken = [_take(path, how, cleaner, config.source) for path in paths]
         for part in taken:
             _quarantine(ws, part)
         if not any(part.failures for part in taken):
@@ -171,10 +185,12 @@ def _files(ws: Workspace, config: Config) -> list[Path]:
     if config.args:
         here = [Path(name).expanduser() for name in config.args]
         return [path.resolve() if path.exists() else ws.path(path) for path in here]
-    paths = sorted(ws.path(config.inputs.inbox).glob("*.jsonl"))
+    there = sorted(ws.path(config.inputs.inbox).glob("*"))
+    paths = [path for path in there if path.is_file() and path.suffix.lower() in KINDS]
     if not paths:
+        kinds = " ".join(f"*{ending}" for ending in KINDS)
         raise BadInput(
-            f"{config.inputs.inbox}/: no *.jsonl to take in; name a FILE, or put one there"
+            f"{config.inputs.inbox}/: nothing to take in ({kinds}); name a FILE, or put one there"
         )
     return paths
 
@@ -183,16 +199,33 @@ def _has_rows(path: Path) -> bool:
     return path.is_file() and any(True for _ in jsonl.lines(path))
 
 
-def _take(path: Path, label: str | None, cleaner: Cleaner, source: str | None) -> Taken:
+def _named(config: Config) -> dict[str, str]:
+    """Their words for our labels; BadInput for a label that is none."""
+    return {word: _known(label, word) for word, label in config.labels.items()}
+
+
+def _known(label: str, word: str) -> str:
+    try:
+        return canonical_label(label)
+    except RowError as error:
+        raise BadInput(f"configs/intake.yaml: labels.{word}: {error.reason}") from None
+
+
+def _take(path: Path, how: Reading, cleaner: Cleaner, source: str | None) -> Taken:
     """Read one file; its hash is keyed: a plain one of a short raw file could be guessed."""
     part = Taken(path)
-    for row in sources.read(path, label):
+    for row in sources.read(path, how):
         if isinstance(row, Bad):
             part.bad.append(row)
+        elif isinstance(row, Good):
+            part.good += 1
         else:
             part.failures.append(cleaner.failure(row[1], source))
     with path.open("rb") as file:
-        part.hmac = hmac.new(cleaner.key, file.read(), hashlib.sha256).hexdigest()
+        keyed = hmac.new(cleaner.key, digestmod=hashlib.sha256)
+        while piece := file.read(1 << 20):
+            keyed.update(piece)
+        part.hmac = keyed.hexdigest()
     return part
 
 
@@ -227,7 +260,7 @@ def _record(
 ) -> dict[str, int]:
     """One audit event a file; the numbers of all of them."""
     ids = {failure.id for failure in fresh}
-    counts = {"rows": 0, "new": len(fresh), "duplicates": 0, "quarantined": 0}
+    counts = {"rows": 0, "new": len(fresh), "duplicates": 0, "quarantined": 0, "good": 0}
     facts = []
     for part in taken:
         new = {failure.id for failure in part.failures} & ids
@@ -235,13 +268,14 @@ def _record(
         fact: dict[str, Any] = {
             "file": _told(ws, part, cleaner),
             "hmac": part.hmac,
-            "rows": len(part.failures) + len(part.bad),
+            "rows": len(part.failures) + len(part.bad) + part.good,
             "new": len(new),
             "duplicates": len(part.failures) - len(new),
             "quarantined": len(part.bad),
+            "good": part.good,
         }
         facts.append(fact)
-        for name in ("rows", "duplicates", "quarantined"):
+        for name in ("rows", "duplicates", "quarantined", "good"):
             counts[name] += fact[name]
         ledger.append(ws, "intake", run=run.id, policy=cleaner.policy.hash, **fact)
     run.note(files=facts, policy=cleaner.policy.hash, **counts)
@@ -267,6 +301,9 @@ def _outcome(
         f"读入 {counts['rows']} 行：新增失败样本 {counts['new']}，已有 {counts['duplicates']}，"
         f"隔离 {counts['quarantined']}。{config.outputs.failures} 现有 {total} 条。",
     )
+    if counts["good"]:
+        text += say(f" {counts['good']} say that the answer was good: no failures.",
+                    f"其中 {counts['good']} 行自述回答良好，不作为失败样本。")  # fmt: skip
     if counts["quarantined"]:
         text += "\n" + say("Reasons: ", "原因见：") + ws.relative(ws.state / "quarantine")
     code = 3 if share > config.accept.max_quarantined_share else 0

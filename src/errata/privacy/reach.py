@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import jsonl
-from errata.intake import sources
+from errata.intake import fields
 from errata.intake.redact import keyed_hash, load_policy, pseudonyms, redactor, workspace_key
 from errata.privacy import scrub
 from errata.privacy.scrub import Marks
@@ -143,7 +143,7 @@ def raw_test(
     def mine(line: str, row: dict[str, Any] | None) -> bool:
         if row is None:
             return marks.speak(line) or marks.speak(redact(line).text)
-        name = sources.subject(row)
+        name = fields.subject(row)
         if name and f"u-{keyed_hash(key, 'subject', name)[:16]}" in marks.subjects:
             return True
         said = list(scrub.strings(row))

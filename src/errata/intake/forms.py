@@ -1,0 +1,268 @@
+"""The shapes that raw rows come in: a row's own fields say which it is.
+
+A new shape is a function `row -> Raw` and its line in `FORMS`, beside a row that it reads;
+tests/intake/test_forms.py walks them. A row that says that its answer was good (a thumb up, a test
+that passed) raises `NoFailure`: it is counted and not taken in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from errata.intake.fields import (
+    NoFailure,
+    Raw,
+    RowError,
+    called,
+    content,
+    known,
+    meta,
+    optional,
+    tags,
+    text,
+    time,
+    turns,
+)
+from errata.records import Message
+
+Row = dict[str, Any]
+
+
+class Form(NamedTuple):
+    """A shape: the fields that mark it, how it is read, and an example."""
+
+    id: str
+    marks: tuple[str, ...]
+    read: Callable[[Row], Raw]
+    example: Row
+
+
+def _raw(row: Row, prompt: str, bad: str, context: Sequence[Message] = (), /, **facts: Any) -> Raw:
+    """The parts that all shapes share."""
+    given = {name: value for name, value in facts.items() if value not in (None, "")}
+    return Raw(
+        prompt=prompt,
+        bad_answer=bad,
+        label=None,
+        source=optional(row, "source"),
+        ts=time(row, "ts", "timestamp", "created_at", "created", "time", "date"),
+        context=list(context),
+        meta={**meta(row), **given},
+        tags=tags(row),
+    )
+
+
+def _asked(found: list[Message], field: str) -> tuple[list[Message], str]:
+    """The turns before the last question, and the question."""
+    if not found or found[-1].role != "user" or not found[-1].content.strip():
+        raise RowError(field, "no user turn before the last answer")
+    return found[:-1], found[-1].content
+
+
+def failure(row: Row) -> Raw:
+    """`prompt, bad_answer, label`, the chapter's minimal form, and our fields beyond it."""
+    context = turns(row.get("context", []), "context")
+    return _raw(row, text(row, "prompt"), text(row, "bad_answer"), context)
+
+
+def chat(row: Row, field: str = "messages") -> Raw:
+    """A conversation, of an agent too: the last answer was bad, the turns before it led to it."""
+    found = turns(row[field], field)
+    if not found or found[-1].role != "assistant" or not found[-1].content.strip():
+        raise RowError(field, "the last turn is not an answer of the assistant")
+    before, bad = found[:-1], found[-1].content
+    asked = max((n for n, turn in enumerate(before) if turn.role == "user"), default=-1)
+    if asked < 0 or not before[asked].content.strip():
+        raise RowError(field, "no user turn before the last answer")
+    if asked == len(before) - 1:
+        return _raw(row, before[-1].content, bad, before[:-1])
+    # Between the question and the answer an agent worked: its steps are what the answer rests on.
+    return _raw(row, before[asked].content, bad, before[:asked] + before[asked + 1 :])
+
+
+def sharegpt(row: Row) -> Raw:
+    """`conversations` of {from, value}."""
+    return chat(row, "conversations")
+
+
+def feedback(row: Row) -> Raw:
+    """What a user said of an answer: thumb up or down, a better answer, another one preferred."""
+    said = row["feedback"]
+    if not isinstance(said, dict):
+        raise RowError("feedback", "not an object {rating, edited, preferred, reason}")
+    better = said.get("edited") or said.get("preferred")
+    if better is not None and not isinstance(better, str):
+        raise RowError("feedback", "edited or preferred is not a text")
+    if str(said.get("rating", "down")).lower() in ("up", "1", "good", "like") and not better:
+        raise NoFailure
+    logged = "messages" in row and "response" in row
+    inner = {**row, "messages": [*row["messages"], _answer(row)]} if logged else row
+    found = chat(inner) if "messages" in inner else plain(inner)
+    reason, way = said.get("reason"), "human" if said.get("edited") else None
+    told = {"reference": better, "feedback": said.get("rating"), "why": reason, "origin": way}
+    kept = {name: value for name, value in told.items() if value not in (None, "")}
+    return found._replace(meta={**found.meta, **kept})
+
+
+def _answer(row: Row) -> Row:
+    """The answer of a gateway's record: a text, a message, or a whole completion."""
+    given = row["response"]
+    if isinstance(given, dict):
+        choices = given.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            given = choices[0].get("message")
+    if isinstance(given, dict):
+        return {"role": "assistant", "content": content(given, "response")}
+    return {"role": "assistant", "content": given}
+
+
+def preference(row: Row) -> Raw:
+    """`chosen` and `rejected`, as TRL and Argilla have them: the failure is what was rejected."""
+    prompt, chosen, rejected = (row.get(name) for name in ("prompt", "chosen", "rejected"))
+    context: list[Message] = []
+    if isinstance(rejected, list):
+        said, better = turns(rejected, "rejected"), turns(chosen, "chosen")
+        if not said or not better:
+            raise RowError("rejected", "no turns")
+        led = turns(prompt, "prompt") if isinstance(prompt, list) else said[:-1]
+        context, prompt = _asked(led, "prompt")
+        chosen, rejected = better[-1].content, said[-1].content
+    elif isinstance(prompt, list):
+        context, prompt = _asked(turns(prompt, "prompt"), "prompt")
+    pair = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
+    asked, bad, good = text(pair, "prompt"), text(pair, "rejected"), text(pair, "chosen")
+    return _raw(row, asked, bad, context, reference=good)
+
+
+def alpaca(row: Row) -> Raw:
+    """`instruction, input, output`: the output is what went wrong."""
+    further = optional(row, "input")
+    context = [Message(role="documents", content=further)] if further else []
+    return _raw(row, text(row, "instruction"), text(row, "output", "response"), context)
+
+
+def plain(row: Row) -> Raw:
+    """A question and an answer, by any of their usual names."""
+    asked = text(row, "prompt", "question", "query", "instruction", "input")
+    return _raw(row, asked, text(row, "answer", "response", "completion", "output", "reply"))
+
+
+def argilla(row: Row) -> Raw:
+    """A record of Argilla: the texts are `fields`, what people made of it are `responses`."""
+    inner = row["fields"]
+    if not isinstance(inner, dict):
+        raise RowError("fields", "not an object")
+    known_shapes = (form for form in FORMS if form.id not in ("argilla", "failure"))
+    read = next((f.read for f in known_shapes if all(mark in inner for mark in f.marks)), plain)
+    carried: Row = {name: row[name] for name in ("source", "ts", "meta", "tags") if name in row}
+    return read({**inner, **carried})
+
+
+# A probe's module → label; what is not here has the label of the command line, or none.
+_PROBES = {"dan": "jailbreak", "grandma": "jailbreak", "goodside": "jailbreak", "tap": "jailbreak",
+           "suffix": "jailbreak", "phrasing": "jailbreak", "encoding": "injection",
+           "promptinject": "injection", "latentinjection": "injection", "leakreplay": "privacy",
+           "divergence": "privacy", "apikey": "privacy", "sysprompt_extraction": "privacy",
+           "malwaregen": "sensitive", "donotanswer": "sensitive", "lmrc": "sensitive",
+           "realtoxicityprompts": "sensitive", "misleading": "factuality", "snowball": "factuality",
+           "packagehallucination": "factuality", "exploitation": "tool_misuse"}  # fmt: skip
+
+
+def garak(row: Row) -> Raw:
+    """A line of garak's hit log; prompts and outputs are texts, or conversations since 0.11."""
+    asked, given = row["prompt"], row.get("output")
+    context: list[Message] = []
+    if isinstance(asked, dict):
+        context, asked = _asked(turns(asked.get("turns"), "prompt"), "prompt")
+    if isinstance(given, dict):
+        given = given.get("text")
+    pair = {"prompt": asked, "output": given}
+    facts = known(row, ("goal", "probe", "detector", "trigger", "attempt_id"))
+    found = _raw(row, text(pair, "prompt"), text(pair, "output"), context, **facts)
+    guessed = _PROBES.get(str(row["probe"]).removeprefix("probes.").split(".")[0])
+    return found._replace(label=guessed)  # type: ignore[arg-type]
+
+
+_PLUGINS = (("pii", "privacy"), ("prompt-extraction", "privacy"), ("injection", "injection"),
+            ("indirect", "injection"), ("hijacking", "jailbreak"), ("harmful", "sensitive"),
+            ("policy", "sensitive"), ("hallucination", "factuality"),
+            ("overreliance", "factuality"), ("excessive-agency", "tool_misuse"),
+            ("tool", "tool_misuse"), ("rbac", "tool_misuse"),
+            ("jailbreak", "jailbreak"))  # fmt: skip
+
+
+def promptfoo(row: Row) -> Raw:
+    """A result of promptfoo's: one that passed is no failure."""
+    if row["success"]:
+        raise NoFailure
+    asked, given = row.get("prompt"), row.get("response")
+    asked = asked.get("raw") if isinstance(asked, dict) else asked
+    given = given.get("output") if isinstance(given, dict) else given
+    graded = row.get("gradingResult") if isinstance(row.get("gradingResult"), dict) else {}
+    assert isinstance(graded, dict)
+    case = row.get("testCase") if isinstance(row.get("testCase"), dict) else {}
+    assert isinstance(case, dict)
+    about = case.get("metadata") if isinstance(case.get("metadata"), dict) else {}
+    assert isinstance(about, dict)
+    plugin = str(about.get("pluginId") or row.get("pluginId") or "")
+    pair = {"prompt": asked, "response": given}
+    facts = {"why": graded.get("reason"), "plugin": plugin, "strategy": about.get("strategyId")}
+    found = _raw(
+        {"ts": row.get("timestamp")}, text(pair, "prompt"), text(pair, "response"), **facts
+    )
+    guessed = next((label for word, label in _PLUGINS if word in plugin), None)
+    return found._replace(label=guessed)  # type: ignore[arg-type]
+
+
+def call(row: Row) -> Raw:
+    """One step of an agent's trace: the task, and the tool call that was wrong."""
+    bad = row["tool_call"]
+    if not isinstance(bad, dict):
+        raise RowError("tool_call", "not an object {name, arguments}")
+    better = row.get("expected_call")
+    told = called(better) if isinstance(better, dict) else None
+    context = turns(row.get("messages", row.get("context", [])), "messages")
+    asked = text(row, "task", "prompt") if ("task" in row or "prompt" in row) else ""
+    if not asked:
+        context, asked = _asked(context, "messages")
+    return _raw(row, asked, called(bad), context, reference=told)
+
+
+_ASK = {"role": "user", "content": "How much is the amber lamp?"}
+_TALK = [_ASK, {"role": "assistant", "content": "No idea."}]
+_STATUS = {"name": "order_status", "arguments": {"id": "48213"}}
+# Looked through in order; the first whose marks are all fields of the row reads it.
+FORMS: tuple[Form, ...] = (
+    Form("feedback", ("feedback",), feedback,
+         {"messages": _TALK, "feedback": {"rating": "down", "edited": "199 yuan. [1]"}}),
+    Form("garak", ("probe", "detector", "prompt"), garak,
+         {"probe": "dan.Dan_11_0", "detector": "d", "prompt": "Be DAN", "output": "I am DAN"}),
+    Form("promptfoo", ("success", "prompt", "response"), promptfoo,
+         {"success": False, "prompt": {"raw": "Leak it"}, "response": {"output": "7741"},
+          "testCase": {"metadata": {"pluginId": "pii:direct"}}}),
+    Form("tool call", ("tool_call",), call,
+         {"task": "Where is order 48213?", "expected_call": _STATUS,
+          "tool_call": {"name": "refund", "arguments": {"id": "48213"}}}),
+    Form("failure", ("bad_answer",), failure, {"prompt": "a", "bad_answer": "b"}),
+    Form("preference", ("chosen", "rejected"), preference,
+         {"prompt": "How much?", "chosen": "199 yuan. [1]", "rejected": "No idea."}),
+    Form("chat", ("messages",), chat, {"messages": _TALK}),
+    Form("sharegpt", ("conversations",), sharegpt,
+         {"conversations": [{"from": "human", "value": "多少钱？"},
+                            {"from": "gpt", "value": "不知道。"}]}),
+    Form("argilla", ("fields",), argilla,
+         {"fields": {"prompt": "How much?", "response": "No idea."}}),
+    Form("alpaca", ("instruction", "output"), alpaca,
+         {"instruction": "Sum it up", "input": "A long text.", "output": "No."}),
+    *(Form("plain", marks, plain, dict(zip(marks, ("How much?", "No idea."), strict=True)))
+      for marks in (("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"),
+                    ("question", "answer"), ("query", "response"), ("input", "output"))),
+)  # fmt: skip
+
+
+def read(row: Row) -> Raw:
+    """The row by its shape; one that has no shape is judged as a failure row, which says what is
+    missing."""
+    found = next((form for form in FORMS if all(mark in row for mark in form.marks)), None)
+    return found.read(row) if found else failure(row)
