@@ -187,6 +187,13 @@ def write(path: str | Path, rows: Iterable[BaseModel | dict[str, Any]]) -> None:
             file.write(line.encode() + b"\n")
 
 
+def write_lines(path: str | Path, lines_: Iterable[str]) -> None:
+    """Lines that are JSON already, in one atomic step."""
+    with replacing(path) as file:
+        for line in lines_:
+            file.write(line.encode() + b"\n")
+
+
 def write_text(path: str | Path, text: str) -> None:
     """A text file in one atomic step."""
     with replacing(path) as file:

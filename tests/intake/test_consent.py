@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ def test_a_row_leaves_so_many_days_after_it_was_first_seen(ws: Workspace):
     assert path.read_text() == '{"a":2}\n'
     assert inbox.sweep(ws, ws.inbox, 30, name, later(50)) == 1
     assert not path.exists()
-    assert json.loads((ws.state / "inbox.json").read_text()) == {}
+    with closing(sqlite3.connect(ws.state / inbox.REGISTER)) as register:
+        assert register.execute("SELECT count(*) FROM seen").fetchone() == (0,)
 
 
 def test_rows_that_are_no_rows_have_the_same_time(ws: Workspace):
@@ -131,4 +133,7 @@ def test_intake_sweeps_and_the_ledger_has_it(ws: Workspace):
 def test_the_register_tells_no_text(ws: Workspace):
     jsonl.write(ws.inbox / "a.jsonl", [{"prompt": "a b c", "bad_answer": "n", "label": "other"}])
     stage.main(ws, stage.Config())
-    assert "a b c" not in (ws.state / "inbox.json").read_text()
+    assert b"a b c" not in (ws.state / inbox.REGISTER).read_bytes()
+    (ws.state / inbox.REGISTER).write_text("no database")
+    with pytest.raises(BadInput, match="restore it, or delete it"):
+        stage.main(ws, stage.Config())

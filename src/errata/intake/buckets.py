@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
+from itertools import groupby
 from pathlib import Path
 
 from errata import jsonl
-from errata.records import Failure
 
 
 def file_name(source: str | None) -> str:
@@ -25,15 +25,15 @@ def file_name(source: str | None) -> str:
     return f"{slug}.jsonl"
 
 
-def write(folder: Path, failures: Sequence[Failure]) -> list[Path]:
-    """Write every bucket; the files that are there now."""
-    buckets: dict[Path, list[Failure]] = {}
-    for failure in failures:
-        path = folder / failure.label / file_name(failure.source)
-        buckets.setdefault(path, []).append(failure)
-    for path, rows in sorted(buckets.items()):
-        jsonl.write(path, rows)
+def write(folder: Path, rows: Iterable[tuple[str, str | None, str]]) -> list[Path]:
+    """Write every bucket from (label, source, line), which come bucket after bucket; the files that
+    are there now."""
+    written = []
+    for (label, source), group in groupby(rows, key=lambda row: row[:2]):
+        path = folder / label / file_name(source)
+        jsonl.write_lines(path, (line for _, _, line in group))
+        written.append(path)
     for stale in sorted(folder.glob("*/*.jsonl")):
-        if stale not in buckets:
+        if stale not in written:
             stale.unlink()
-    return sorted(buckets)
+    return sorted(written)

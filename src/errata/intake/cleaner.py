@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from errata import jsonl
@@ -25,13 +25,16 @@ class Cleaner:
     policy: Policy
     key: bytes
     redact: Callable[[str], Redacted]
-    boxes: dict[str, list[Box]] = field(default_factory=dict)  # what the vault keeps of a failure
 
     def subject(self, name: str | None) -> str | None:
         """How a person is known in the store: by a keyed hash."""
         return f"u-{keyed_hash(self.key, 'subject', name)[:16]}" if name else None
 
-    def failure(self, raw: Raw, source: str | None) -> Failure:
+    def failures(self, rows: Sequence[Raw], source: str | None) -> list[tuple[Failure, list[Box]]]:
+        """Each row as a failure, and what the vault keeps of it."""
+        return [self.failure(raw, source) for raw in rows]
+
+    def failure(self, raw: Raw, source: str | None) -> tuple[Failure, list[Box]]:
         """Redact every text of the row, then keep what the retention of its label allows."""
         counts: Counter[str] = Counter()
         subject, boxes = self.subject(raw.subject), list[Box]()
@@ -69,9 +72,7 @@ class Cleaner:
             failure = self._summary(raw, content, shared, about)
         else:
             failure = self._full(content, shared, clean(raw.tags), {**clean(raw.meta), **about})
-        if boxes:
-            self.boxes.setdefault(failure.id, []).extend(boxes)
-        return failure
+        return failure, boxes
 
     def _full(
         self,

@@ -6,7 +6,8 @@ What is not known is said to be missing; nothing is made up, and no clock is rea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from errata.intake.redact import Policy
@@ -22,19 +23,56 @@ def spoken(failure: Failure) -> str:
     return next((tag for tag in failure.tags if tag in ("zh", "en")), "unknown")
 
 
-def render(failures: Sequence[Failure], policy: Policy, quarantined: Mapping[str, int]) -> str:
+@dataclass
+class Tally:
+    """What the sheet says of all failures, counted in one pass."""
+
+    rows: int = 0
+    first: str = ""
+    last: str = ""
+    no_time: int = 0
+    summaries: int = 0
+    references: int = 0
+    labels: Counter[tuple[str, str]] = field(default_factory=Counter)
+    sources: dict[str | None, list[Any]] = field(default_factory=dict)  # rows, first, last
+    policies: Counter[str] = field(default_factory=Counter)
+    spans: Counter[str] = field(default_factory=Counter)
+
+    def add(self, failure: Failure) -> None:
+        """One more."""
+        self.rows += 1
+        self.no_time += failure.ts is None
+        self.summaries += failure.retention == "summary"
+        self.references += "reference" in failure.meta
+        self.labels[failure.label, spoken(failure)] += 1
+        source = self.sources.setdefault(failure.source, [0, "", ""])
+        source[0] += 1
+        if ts := failure.ts:
+            self.first, self.last = min(self.first or ts, ts), max(self.last, ts)
+            source[1], source[2] = min(source[1] or ts, ts), max(source[2], ts)
+        self.policies[failure.redaction.policy if failure.redaction else "none ⚠"] += 1
+        self.spans.update(failure.redaction.counts if failure.redaction else {})
+
+
+def tally(failures: Iterable[Failure]) -> Tally:
+    """All of them, counted."""
+    found = Tally()
+    for failure in failures:
+        found.add(failure)
+    return found
+
+
+def render(found: Tally, policy: Policy, quarantined: Mapping[str, int]) -> str:
     """The datasheet of everything in `data/failures.jsonl`."""
-    times = sorted(f.ts for f in failures if f.ts)
-    span = f"{times[0]} – {times[-1]}" if times else "unknown / 未知"
-    missing_ts = sum(f.ts is None for f in failures)
-    missing_source = sum(f.source is None for f in failures)
+    span = f"{found.first} – {found.last}" if found.first else "unknown / 未知"
+    missing_source = found.sources[None][0] if None in found.sources else 0
     facts: list[list[Any]] = [
-        ["failures / 失败样本", len(failures)],
+        ["failures / 失败样本", found.rows],
         ["time span / 时间范围", span],
-        ["rows without ts / 缺时间", _flag(missing_ts)],
+        ["rows without ts / 缺时间", _flag(found.no_time)],
         ["rows without source / 缺来源", _flag(missing_source)],
-        ["summary only / 仅保留摘要", sum(f.retention == "summary" for f in failures)],
-        ["with an ideal answer / 有参考答案", sum("reference" in f.meta for f in failures)],
+        ["summary only / 仅保留摘要", found.summaries],
+        ["with an ideal answer / 有参考答案", found.references],
         ["quarantined rows / 隔离行", sum(quarantined.values())],
     ]
     parts = [
@@ -44,11 +82,11 @@ def render(failures: Sequence[Failure], policy: Policy, quarantined: Mapping[str
         "收集了什么、来自哪里、去掉了什么。由 `errata intake` 生成。",
         markdown_table(["what / 项目", "value / 值"], facts),
         "## Labels and languages · 标签与语言",
-        _labels(failures),
+        _labels(found),
         "## Sources · 来源",
-        _sources(failures),
+        _sources(found),
         "## Redaction · 脱敏",
-        _redaction(failures, policy),
+        _redaction(found, policy),
     ]
     if quarantined:
         rows = [[name, count] for name, count in sorted(quarantined.items())]
@@ -60,33 +98,30 @@ def _flag(count: int) -> str:
     return f"{count} ⚠ missing, not invented / 缺失，未编造" if count else "0"
 
 
-def _labels(failures: Sequence[Failure]) -> str:
-    counts = Counter((f.label, spoken(f)) for f in failures)
-    alone = Counter(f.label for f in failures)
-    languages = [name for name in ("zh", "en", "unknown") if any(k[1] == name for k in counts)]
+def _labels(found: Tally) -> str:
+    alone: Counter[str] = Counter()
+    for (label, _), count in found.labels.items():
+        alone[label] += count
+    there = {name for _, name in found.labels}
+    languages = [name for name in ("zh", "en", "unknown") if name in there]
     rows = [
-        [label, *(counts[label, name] for name in languages), alone[label]]
+        [label, *(found.labels[label, name] for name in languages), alone[label]]
         for label in sorted(alone)
     ]
     return markdown_table(["label / 标签", *languages, "all / 合计"], rows)
 
 
-def _sources(failures: Sequence[Failure]) -> str:
+def _sources(found: Tally) -> str:
     rows = []
-    for source in sorted({f.source for f in failures}, key=lambda s: (s is None, s or "")):
-        mine = [f for f in failures if f.source == source]
-        times = sorted(f.ts for f in mine if f.ts)
-        span = f"{times[0]} – {times[-1]}" if times else "—"
-        rows.append([source or "missing / 缺失 ⚠", len(mine), span])
+    for source in sorted(found.sources, key=lambda s: (s is None, s or "")):
+        count, first, last = found.sources[source]
+        span = f"{first} – {last}" if first else "—"
+        rows.append([source or "missing / 缺失 ⚠", count, span])
     return markdown_table(["source / 来源", "rows / 行数", "time span / 时间范围"], rows)
 
 
-def _redaction(failures: Sequence[Failure], policy: Policy) -> str:
-    counts: Counter[str] = Counter()
-    policies: Counter[str] = Counter()
-    for failure in failures:
-        policies[failure.redaction.policy if failure.redaction else "none ⚠"] += 1
-        counts.update(failure.redaction.counts if failure.redaction else {})
+def _redaction(found: Tally, policy: Policy) -> str:
+    counts, policies = found.spans, found.policies
     rows = [[rule, count] for rule, count in sorted(counts.items())]
     kept = ", ".join(f"{k}: {v}" for k, v in sorted(policy.retention.items())) or "all: full"
     seen = [

@@ -1,6 +1,6 @@
 """Raw rows do not live for ever: each is deleted `inbox_days` after intake first saw it.
 
-When a row was first seen is kept in `.errata/inbox.json` under a keyed hash of the row, so neither
+When a row was first seen is kept in `.errata/inbox.db` under a keyed hash of the row, so neither
 the file's age nor the row's own `ts` matters: a log of last year that was put there today has its
 time, and a file that grows loses its oldest rows. Rows that intake could not use have the same time
 as the others.
@@ -9,30 +9,25 @@ as the others.
 from __future__ import annotations
 
 import datetime
-import json
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from errata import jsonl
 from errata.errors import BadInput
 from errata.workspace import Workspace
 
+REGISTER = "inbox.db"
+_PIECE = 1 << 24  # bytes that are held of a line; one that is longer is known by its beginning
+_TABLE = "CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, day TEXT NOT NULL, there INTEGER)"
+_SEEN = "INSERT INTO seen VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET there = 1 RETURNING day"
+
 
 def files(folder: Path) -> list[Path]:
     """What waits in the inbox."""
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
-
-
-def _seen(register: Path) -> dict[str, str]:
-    """Hash of a raw row → the day it was first seen."""
-    try:
-        found = json.loads(register.read_text()) if register.is_file() else {}
-        return {key: datetime.date.fromisoformat(day).isoformat() for key, day in found.items()}
-    except (ValueError, AttributeError, TypeError):
-        raise BadInput(
-            ".errata/inbox.json: not as intake wrote it; restore it, or delete it: then the time "
-            "of what waits in the inbox begins anew"
-        ) from None
 
 
 def sweep(
@@ -42,28 +37,60 @@ def sweep(
 
     `name`: the keyed hash of a raw line. A file without rows left is deleted whole.
     """
-    register = ws.state / "inbox.json"
-    seen = _seen(register)
-    there: dict[str, str] = {}
-    gone = 0
-    for path in files(folder):
-        kept, dropped = [], 0
-        for line in path.read_bytes().splitlines(keepends=True):
-            if not line.strip():
-                continue
-            key = name(line.strip())
-            since = seen.get(key, today.isoformat())
-            if (today - datetime.date.fromisoformat(since)).days >= days:
-                dropped += 1
-            else:
-                kept.append(line)
-                there[key] = since
-        gone += dropped
-        if dropped and not kept:
-            path.unlink()
-        elif dropped:
-            with jsonl.replacing(path) as file:
-                file.writelines(kept)
-    if there or register.is_file():
-        jsonl.write_json(register, there)
+    oldest = (today - datetime.timedelta(days=days)).isoformat()
+    waiting = files(folder)
+    path = ws.state / REGISTER
+    if not waiting and not path.is_file():
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with closing(sqlite3.connect(path)) as register, register:
+            register.execute(_TABLE)
+            register.execute("UPDATE seen SET there = 0")
+            gone = sum(_swept(register, file, name, today.isoformat(), oldest) for file in waiting)
+            register.execute("DELETE FROM seen WHERE there = 0")
+    except sqlite3.DatabaseError as error:
+        raise BadInput(
+            f".errata/{REGISTER}: {error}; restore it, or delete it: then the time of what waits "
+            "in the inbox begins anew"
+        ) from None
     return gone
+
+
+def _swept(
+    register: sqlite3.Connection, path: Path, name: Callable[[bytes], str], today: str, oldest: str
+) -> int:
+    """Rows of one file that are over; the file is written anew only where there are some."""
+    over, left = 0, 0
+    for line in _lines(path):
+        if _day(register, name, line, today) <= oldest:
+            over += 1
+        else:
+            left += bool(line.strip())
+    if over and not left:
+        path.unlink()
+    elif over:
+        with jsonl.replacing(path) as file:
+            for line in _lines(path):
+                if _day(register, name, line, today) > oldest:
+                    file.write(line)
+    if over:
+        register.execute("UPDATE seen SET there = 0 WHERE day <= ?", (oldest,))
+    return over
+
+
+def _day(
+    register: sqlite3.Connection, name: Callable[[bytes], str], line: bytes, today: str
+) -> str:
+    """When a row was first seen; a line that holds none never ends."""
+    if not line.strip():
+        return "9999"
+    found: tuple[Any, ...] = register.execute(_SEEN, (name(line.strip()), today)).fetchone()
+    return str(found[0])
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines of a file; the rest of one that is longer than a piece counts as lines of its own."""
+    with path.open("rb") as file:
+        while line := file.readline(_PIECE):
+            yield line

@@ -13,7 +13,6 @@ import datetime
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,16 @@ from pydantic import Field
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import buckets, consent, datasheet, inbox, sources
+from errata.intake import buckets, consent, datasheet, inbox
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError, canonical_label
-from errata.intake.files import KINDS, Bad
+from errata.intake.files import KINDS
+from errata.intake.gather import Gathered
 from errata.intake.redact import load_policy, redactor, workspace_key
-from errata.intake.sources import Good, Reading
+from errata.intake.sources import Reading
+from errata.intake.take import Taken, take
 from errata.language import say
 from errata.outcome import Outcome
-from errata.privacy import vault
-from errata.records import Failure
 from errata.store import database, ledger, tombstone
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -88,17 +87,6 @@ class Config(Section):
     accept: Accept = Accept()
 
 
-@dataclass
-class Taken:
-    """What one file gave."""
-
-    path: Path
-    failures: list[Failure] = field(default_factory=list)
-    bad: list[Bad] = field(default_factory=list)
-    good: int = 0  # rows that say themselves that the answer was good
-    hmac: str = ""
-
-
 def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
     paths = _files(ws, config)
@@ -107,44 +95,43 @@ def main(ws: Workspace, config: Config) -> Outcome:
     )
     policy, key = load_policy(ws), workspace_key(ws)
     cleaner = Cleaner(policy, key, redactor(ws, policy))
-    with Run(ws, "intake", config) as run:
+    with Run(ws, "intake", config) as run, Gathered(ws.cache / f"{run.id}.db") as gathered:
         target = ws.path(config.outputs.failures)
-        known = jsonl.read(target, Failure) if _has_rows(target) else []
-        all_rows = {failure.id: failure for failure in known}
-        taken = [_take(path, how, cleaner, config.source) for path in paths]
-        for part in taken:
-            _quarantine(ws, part)
-        if not any(part.failures for part in taken):
+        if _has_rows(target):
+            gathered.load(target)
+        taken = [take(ws, path, how, cleaner, config.source, gathered) for path in paths]
+        if not any(part.usable for part in taken):
             if gone := _sweep(ws, config, key):
                 ledger.append(ws, "expiry", run=run.id, rows=gone, days=config.inbox_days)
             raise BadInput(_unusable(ws, taken))
-        for failure in (failure for part in taken for failure in part.failures):
-            old = all_rows.get(failure.id)
-            all_rows[failure.id] = _learnt(old, failure) if old else failure
-        with database.reading(ws) as connection:  # erased once: a copy that turns up stays out
-            for id in tombstone.buried(connection):
-                all_rows.pop(id, None)
-        vault.keep(ws, (box for id in all_rows for box in cleaner.boxes.get(id, ())))
-        failures = list(all_rows.values())
-        there = {failure.id for failure in known}
-        fresh = [failure for failure in failures if failure.id not in there]
-        jsonl.write(run.output(config.outputs.failures), failures)
-        buckets.write(run.output(config.outputs.buckets), failures)
-        sheet = datasheet.render(failures, policy, _quarantined(ws))
+        with database.reading(ws) as connection:  # git may have brought erased rows back
+            gathered.drop(tombstone.buried(connection))
+        jsonl.write_lines(run.output(config.outputs.failures), gathered.lines())
+        buckets.write(run.output(config.outputs.buckets), gathered.by_bucket())
+        sheet = datasheet.render(datasheet.tally(gathered.all()), policy, _quarantined(ws))
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
-        run.links((run.id, failure.id, "took in") for failure in fresh)
-        for failure in fresh:
-            facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
-            run.node(failure.id, "failure", **facts)
-            if release := failure.meta.get("release"):
-                run.link(str(release), failure.id, "failed in")
-        counts = _record(ws, run, taken, fresh, cleaner)
+        _link(run, gathered)
+        total, fresh = gathered.count()
+        counts = _record(ws, run, taken, cleaner) | {"new": fresh}
         counts["expired"] = _sweep(ws, config, key)
         if counts["expired"]:
             run.event("expiry", rows=counts["expired"], days=config.inbox_days)
-    outcome = _outcome(ws, config, run.id, counts, len(failures))
-    missing = consent.undeclared(config.sources, (failure.source for failure in fresh))
-    return _with_advice(outcome, missing)
+        missing = consent.undeclared(config.sources, (row.source for row in gathered.fresh()))
+    return _with_advice(_outcome(ws, config, run.id, counts, total), missing)
+
+
+def _link(run: Run, gathered: Gathered) -> None:
+    """Where each new failure came from."""
+    run.links((run.id, row.id, "took in") for row in gathered.fresh())
+    run.links(
+        (str(row.meta["release"]), row.id, "failed in")
+        for row in gathered.fresh()
+        if row.meta.get("release")
+    )
+    run.nodes(
+        (row.id, "failure", {"label": row.label, "source": row.source, "ts": row.ts})
+        for row in gathered.fresh()
+    )
 
 
 def _sweep(ws: Workspace, config: Config, key: bytes) -> int:
@@ -166,19 +153,6 @@ def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
     text = say(f"Will not train: {told}; to let them, add {step}.",
                f"不参与训练的来源：{told}；如需训练，请添加 {step}。")  # fmt: skip
     return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "untrained": missing})
-
-
-def _learnt(old: Failure, new: Failure) -> Failure:
-    """A known failure, with what it lacked: its source, its time, its reference, its people."""
-    people = {*old.meta.get("subjects", []), *new.meta.get("subjects", [])}
-    return old.model_copy(
-        update={
-            "source": old.source or new.source,
-            "ts": old.ts or new.ts,
-            "meta": {**new.meta, **old.meta} | ({"subjects": sorted(people)} if people else {}),
-            "tags": list(dict.fromkeys([*old.tags, *new.tags])),
-        }
-    )
 
 
 def _files(ws: Workspace, config: Config) -> list[Path]:
@@ -211,34 +185,6 @@ def _known(label: str, word: str) -> str:
         raise BadInput(f"configs/intake.yaml: labels.{word}: {error.reason}") from None
 
 
-def _take(path: Path, how: Reading, cleaner: Cleaner, source: str | None) -> Taken:
-    """Read one file; its hash is keyed: a plain one of a short raw file could be guessed."""
-    part = Taken(path)
-    for row in sources.read(path, how):
-        if isinstance(row, Bad):
-            part.bad.append(row)
-        elif isinstance(row, Good):
-            part.good += 1
-        else:
-            part.failures.append(cleaner.failure(row[1], source))
-    with path.open("rb") as file:
-        keyed = hmac.new(cleaner.key, digestmod=hashlib.sha256)
-        while piece := file.read(1 << 20):
-            keyed.update(piece)
-        part.hmac = keyed.hexdigest()
-    return part
-
-
-def _quarantine(ws: Workspace, part: Taken) -> None:
-    """Where and why, never the row itself: it is not redacted, and stays in the inbox."""
-    path = ws.state / "quarantine" / f"{part.path.stem}.jsonl"
-    if not part.bad:
-        path.unlink(missing_ok=True)
-        return
-    name = ws.relative(part.path)
-    jsonl.write(path, ({"file": name, **bad._asdict()} for bad in part.bad))
-
-
 def _quarantined(ws: Workspace) -> dict[str, int]:
     folder = ws.state / "quarantine"
     return {path.name: sum(1 for _ in jsonl.lines(path)) for path in sorted(folder.glob("*.jsonl"))}
@@ -246,36 +192,30 @@ def _quarantined(ws: Workspace) -> dict[str, int]:
 
 def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:
     for part in taken:
-        if part.bad:
-            bad = part.bad[0]
+        if bad := part.first_bad:
             where = f"{ws.relative(part.path)}:{bad.line}: " + (
                 f"{bad.field}: " if bad.field else ""
             )
             return f"{where}{bad.reason}; no row is usable: mend the file and run intake again"
-    return f"{ws.relative(taken[0].path)}: no rows; put one JSON object a line"
+    return f"{ws.relative(taken[0].path)}: no rows that failed; put one JSON object a line"
 
 
-def _record(
-    ws: Workspace, run: Run, taken: Sequence[Taken], fresh: Sequence[Failure], cleaner: Cleaner
-) -> dict[str, int]:
+def _record(ws: Workspace, run: Run, taken: Sequence[Taken], cleaner: Cleaner) -> dict[str, int]:
     """One audit event a file; the numbers of all of them."""
-    ids = {failure.id for failure in fresh}
-    counts = {"rows": 0, "new": len(fresh), "duplicates": 0, "quarantined": 0, "good": 0}
+    counts = {"rows": 0, "new": 0, "duplicates": 0, "quarantined": 0, "good": 0}
     facts = []
     for part in taken:
-        new = {failure.id for failure in part.failures} & ids
-        ids -= new
         fact: dict[str, Any] = {
             "file": _told(ws, part, cleaner),
             "hmac": part.hmac,
-            "rows": len(part.failures) + len(part.bad) + part.good,
-            "new": len(new),
-            "duplicates": len(part.failures) - len(new),
-            "quarantined": len(part.bad),
+            "rows": part.rows,
+            "new": part.new,
+            "duplicates": part.usable - part.new,
+            "quarantined": part.quarantined,
             "good": part.good,
         }
         facts.append(fact)
-        for name in ("rows", "duplicates", "quarantined", "good"):
+        for name in counts:
             counts[name] += fact[name]
         ledger.append(ws, "intake", run=run.id, policy=cleaner.policy.hash, **fact)
     run.note(files=facts, policy=cleaner.policy.hash, **counts)

@@ -31,6 +31,7 @@ from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.jsonl import canonical, digest, digest_file, plain, write_json, write_text
 from errata.store import database, experiments, ledger, objects, past, people, rolled_back, tree
 from errata.store.setting import finite, hidden, policies, versions
+from errata.store.spill import Spill
 from errata.workspace import Workspace
 
 # What a later `checkout` must be able to bring back byte for byte.
@@ -80,7 +81,6 @@ class Run:
         self.facts: dict[str, Any] = {}
         self._files: dict[tuple[str, str], dict[str, Any]] = {}
         self._outputs: dict[str, str] = {}
-        self._edges: list[tuple[str, str, str]] = []
         self._nodes: dict[str, tuple[str, dict[str, Any]]] = {}
         self._members: list[dict[str, str]] = []
         self._events: list[tuple[str, dict[str, Any]]] = []
@@ -92,6 +92,7 @@ class Run:
             before = tree.last(connection)
         now = tree.look(self.ws, before)
         self._make_dir()
+        self._edges, self._things = Spill(self.dir / ".edges"), Spill(self.dir / ".nodes")
         who = people.actor(self.ws)
         self._head = {
             "id": self.id,
@@ -170,7 +171,7 @@ class Run:
 
     def link(self, src: str, dst: str, kind: str) -> None:
         """`dst` came of `src`. Either may be the path of an input or output of this run."""
-        self._edges.append((src, dst, kind))
+        self._edges.extend([(src, dst, kind)])
 
     def links(self, edges: Iterable[tuple[str, str, str]]) -> None:
         """Many links at once."""
@@ -179,6 +180,10 @@ class Run:
     def node(self, id: str, kind: str, /, **data: Any) -> None:
         """Say what an id is, for `errata trace`."""
         self._nodes[id] = (kind, data)
+
+    def nodes(self, things: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+        """The same of many: (id, kind, what is told of it)."""
+        self._things.extend((id, kind, finite(plain(data))) for id, kind, data in things)
 
     def event(self, kind: str, /, **data: Any) -> None:
         """What the ledger is to say when the run has ended well, beside that it ended."""
@@ -270,33 +275,30 @@ class Run:
             ledger.add(self.ws, connection, [*told, end])
             # Before the commit: a run that dies between the two is marked died in both places.
             write_json(self.dir / "run.json", record)
+        self._edges.close()
+        self._things.close()
         ledger.seal(self.ws)
 
     def _store_lineage(self, connection: sa.Connection) -> None:
         digests = {name: file["digest"] for (_, name), file in self._files.items()}
-        database.insert_new(
-            connection,
-            database.edge,
-            (
-                {
-                    "src": digests.get(src, src),
-                    "dst": digests.get(dst, dst),
-                    "kind": kind,
-                    "run_id": self.id,
-                }
-                for src, dst, kind in self._edges
-            ),
-        )
+        for part in self._edges.parts():
+            database.insert_new(
+                connection,
+                database.edge,
+                (
+                    {
+                        "src": digests.get(src, src),
+                        "dst": digests.get(dst, dst),
+                        "kind": kind,
+                        "run_id": self.id,
+                    }
+                    for src, dst, kind in part
+                ),
+            )
         database.insert_new(connection, database.member, self._members)
-        ids = list(self._nodes)
-        for start in range(0, len(ids), 500):  # a statement holds a limited number of values
-            part = ids[start : start + 500]
-            connection.execute(database.node.delete().where(database.node.c.id.in_(part)))
-        database.insert_new(
-            connection,
-            database.node,
-            (
-                {"id": id, "kind": kind, "data": canonical(finite(plain(data)))}
-                for id, (kind, data) in self._nodes.items()
-            ),
-        )
+        self.nodes((id, kind, data) for id, (kind, data) in self._nodes.items())
+        for part in self._things.parts(500):  # a statement holds a limited number of values
+            fresh = {id: {"id": id, "kind": kind, "data": canonical(data)}
+                     for id, kind, data in part}  # fmt: skip
+            connection.execute(database.node.delete().where(database.node.c.id.in_(list(fresh))))
+            database.insert_new(connection, database.node, fresh.values())

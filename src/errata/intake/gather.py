@@ -1,0 +1,126 @@
+"""All failures of a workspace while rows are taken in, on disk: memory does not grow with them.
+
+A scratch database below `.errata/cache/`, gone when the run ends. A known failure keeps its line,
+byte for byte; the same row again only adds what it lacked.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+
+from errata import jsonl
+from errata.errors import BadInput
+from errata.records import Failure
+
+_TABLE = """
+CREATE TABLE failure (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, label TEXT, source TEXT,
+                      fresh INTEGER, line TEXT)
+"""
+_INSERT = "INSERT INTO failure (id, label, source, fresh, line) VALUES (?, ?, ?, ?, ?)"
+
+
+class Gathered:
+    """Failures by id, in the order in which they came; a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        self.path, self.database = path, sqlite3.connect(path, isolation_level=None)
+        for setting in ("journal_mode=OFF", "synchronous=OFF", "temp_store=FILE"):
+            self.database.execute(f"PRAGMA {setting}")
+        self.database.execute(_TABLE)
+        self.database.execute("BEGIN")
+
+    def __enter__(self) -> Gathered:
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _trace: TracebackType | None,
+    ) -> None:
+        self.database.close()
+        self.path.unlink(missing_ok=True)
+
+    def load(self, path: Path) -> None:
+        """The failures that were there; BadInput for a row that is none."""
+        for number, raw in jsonl.lines(path):
+            where = f"{path}:{number}"
+            failure = jsonl.validate(raw, Failure, where)
+            try:
+                self._insert(failure, raw.decode(), fresh=False)
+            except sqlite3.IntegrityError:
+                raise BadInput(f"{where}: id: {failure.id} is there twice; delete one") from None
+
+    def _insert(self, failure: Failure, line: str, fresh: bool) -> None:
+        values = (failure.id, failure.label, failure.source, int(fresh), line)
+        self.database.execute(_INSERT, values)
+
+    def add(self, failure: Failure) -> bool:
+        """Whether it is new; a known one learns what it lacked."""
+        query = "SELECT line FROM failure WHERE id = ?"
+        found = self.database.execute(query, (failure.id,)).fetchone()
+        if found is None:
+            self._insert(failure, _line(failure), fresh=True)
+            return True
+        old = Failure.model_validate_json(found[0])
+        known = learnt(old, failure)
+        if known != old:
+            self.database.execute(
+                "UPDATE failure SET line = ?, source = ? WHERE id = ?",
+                (_line(known), known.source, known.id),
+            )
+        return False
+
+    def drop(self, ids: Iterable[str]) -> None:
+        """Failures that must not be here."""
+        self.database.executemany("DELETE FROM failure WHERE id = ?", ((id,) for id in ids))
+
+    def lines(self) -> Iterator[str]:
+        """All of them, as lines of a file."""
+        for (line,) in self.database.execute("SELECT line FROM failure ORDER BY seq"):
+            yield line
+
+    def by_bucket(self) -> Iterator[tuple[str, str | None, str]]:
+        """(label, source, line), bucket after bucket."""
+        yield from self.database.execute(
+            "SELECT label, source, line FROM failure ORDER BY label, source, seq"
+        )
+
+    def all(self) -> Iterator[Failure]:
+        """All of them."""
+        return map(Failure.model_validate_json, self.lines())
+
+    def fresh(self) -> Iterator[Failure]:
+        """Those that were not there before."""
+        query = "SELECT line FROM failure WHERE fresh ORDER BY seq"
+        for (line,) in self.database.execute(query):
+            yield Failure.model_validate_json(line)
+
+    def count(self) -> tuple[int, int]:
+        """How many there are, and how many of them are new."""
+        query = "SELECT count(*), coalesce(sum(fresh), 0) FROM failure"
+        total, fresh = self.database.execute(query).fetchone()
+        return int(total), int(fresh)
+
+
+def _line(failure: Failure) -> str:
+    return json.dumps(jsonl.plain(failure), ensure_ascii=False, allow_nan=False)
+
+
+def learnt(old: Failure, new: Failure) -> Failure:
+    """A known failure, with what it lacked: its source, its time, its reference, its people."""
+    people = {*old.meta.get("subjects", []), *new.meta.get("subjects", [])}
+    return old.model_copy(
+        update={
+            "source": old.source or new.source,
+            "ts": old.ts or new.ts,
+            "meta": {**new.meta, **old.meta} | ({"subjects": sorted(people)} if people else {}),
+            "tags": list(dict.fromkeys([*old.tags, *new.tags])),
+        }
+    )
