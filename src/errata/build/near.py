@@ -14,11 +14,12 @@ At 0.8 there are 25 bands of 5 rows, and a pair of likeness 0.8 is a candidate w
 1 − (1 − 0.8⁵)²⁵ = 0.99995; one of 0.7 with 0.990, of 0.5 with 0.55, of 0.3 with 0.06. (The same 128
 values as 8 bands of 16 rows, a rival's headline setting, find 0.20 of the pairs of 0.8.)
 
-A band's bucket may hold thousands: up to `SMALL` all pairs are looked at; above, every text is
-compared with a leader, those alike leave with it, and the rest choose another, `LEADERS` times. A
-pair is lost in such a bucket only if one of the two left with a leader that the other is not like;
-it then has the other bands it shares, each with a leader of its own. Leaders are chosen by hash, so
-neither the order of the texts nor their number of copies decides anything.
+A band's bucket may hold thousands. Up to `SMALL` texts all pairs are looked at; above, all are
+compared with a leader, those very alike to it (half way from the threshold to 1) leave, the rest
+choose the next, `LEADERS` times or until they are few. A pair is lost in such a bucket only if one
+of the two left with a leader that the other is not like, or if they are still among many at the
+end; it then has the other bands it shares, each with leaders of its own. Leaders are chosen by
+hash: neither the order of the texts nor the number of copies decides anything.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from errata.text import bare
 GRAM = 5
 VALUES = 128
 RECALL = 0.999  # at the threshold itself; what is more alike is found more surely
-SMALL = 24
-LEADERS = 8
+SMALL = 32
+LEADERS = 16
 CHUNK = 1 << 19  # characters sketched at once: tens of MiB, whatever the number of texts
 SLACK = 0.16  # a sketch errs by √(0.8·0.2/128) = 0.035: less likely than 10⁻⁵ by so much
 PAIRS = 4096  # compared at once
@@ -193,22 +194,26 @@ def _share(a: Grams, b: Grams) -> float:
 
 
 class _Likeness:
-    """Decides pairs: by sketch where that is clear, by the sets of grams where it is not."""
+    """How alike pairs are: by sketch where that is clearly too little, else by their grams."""
 
     def __init__(self, texts: Sequence[str], sketches: Sketches, threshold: float) -> None:
-        self.texts, self.sketches, self.threshold = texts, sketches, threshold
+        self.texts, self.sketches, self.threshold = texts, sketches, threshold - 1e-12
 
-    def alike(self, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Which pairs reach the threshold."""
-        out = np.zeros(len(pairs), bool)
+    def guess(self, pairs: Places) -> npt.NDArray[np.float64]:
+        """(pairs, 2) → (pairs,): the share of equal values."""
+        out = np.zeros(len(pairs))
+        for start in range(0, len(pairs), PAIRS):
+            a, b = pairs[start : start + PAIRS].T
+            same = self.sketches[a] == self.sketches[b]
+            out[start : start + PAIRS] = np.count_nonzero(same, axis=1) / VALUES
+        return out
+
+    def alike(self, pairs: Places, guess: npt.NDArray[np.float64]) -> Iterator[tuple[int, int]]:
+        """The pairs that reach the threshold."""
+        pairs = pairs[guess >= self.threshold - SLACK]
         for start in range(0, len(pairs), PAIRS):
             part = pairs[start : start + PAIRS]
-            same = self.sketches[part[:, 0]] == self.sketches[part[:, 1]]
-            near = np.flatnonzero(same.mean(axis=1) >= self.threshold - SLACK)
-            if len(near):
-                found = _jaccard(self.texts, part[near]) >= self.threshold - 1e-12
-                out[start + near[found]] = True
-        return out
+            yield from part[_jaccard(self.texts, part) >= self.threshold].tolist()
 
 
 def _buckets(keys: Grams) -> Iterator[Places]:
@@ -221,20 +226,19 @@ def _buckets(keys: Grams) -> Iterator[Places]:
         yield order[start : start + size]
 
 
-def _join_bucket(forest: Forest, likeness: _Likeness, bucket: Places) -> None:
-    """A large bucket: leaders in turn; see the head of this file."""
-    left = bucket
+def _join_bucket(forest: Forest, likeness: _Likeness, left: Places) -> Places:
+    """A large bucket: leaders in turn; see the head of this file. Gives back who is left."""
     for _ in range(LEADERS):
-        if len(left) < 2:
-            return
-        leader, others = left[0], left[1:]
-        root = forest.find(int(leader))
-        known = np.fromiter((forest.find(int(p)) == root for p in others), bool, len(others))
-        asked = others[~known]
-        near = likeness.alike(np.column_stack((np.full(len(asked), leader), asked)))
-        for place in asked[near].tolist():
-            forest.join(int(leader), place)
-        left = asked[~near]
+        if len(left) <= SMALL:
+            break
+        leader, left = int(left[0]), left[1:]
+        pairs = np.column_stack((np.full(len(left), leader), left))
+        guess, root = likeness.guess(pairs), forest.find(leader)
+        fresh = np.fromiter((forest.find(place) != root for place in left.tolist()), bool)
+        for _, place in likeness.alike(pairs[fresh], guess[fresh]):
+            forest.join(leader, place)
+        left = left[guess < (1 + likeness.threshold) / 2]
+    return left[:SMALL]
 
 
 def join(texts: Sequence[str], threshold: float, seed: int = 0) -> Forest:
@@ -250,12 +254,11 @@ def join(texts: Sequence[str], threshold: float, seed: int = 0) -> Forest:
             bucket = bucket[filled[bucket]]
             if len(bucket) > SMALL:
                 spread = _mixed(turn[bucket] + sketches[bucket].sum(axis=1, dtype=np.uint64))
-                _join_bucket(forest, likeness, bucket[np.argsort(spread, kind="stable")])
-            else:
-                small += _unjoined(forest, bucket.tolist())
+                bucket = _join_bucket(forest, likeness, bucket[np.argsort(spread, kind="stable")])
+            small += _unjoined(forest, bucket.tolist())
         if small:
             pairs = np.array(small, np.int64)
-            for a, b in pairs[likeness.alike(pairs)].tolist():
+            for a, b in likeness.alike(pairs, likeness.guess(pairs)):
                 forest.join(a, b)
     return forest
 
