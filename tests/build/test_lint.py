@@ -1,11 +1,38 @@
-"""Every pair check catches its examples and spares the others."""
+"""Every check catches its examples and spares the others; every judge fails and spares its own."""
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
+from errata.build import lint_set
+from errata.build.better import JUDGES, Judge
+from errata.build.cut import embedded
 from errata.build.heldout import HeldOut
-from errata.build.lint import CHECKS, Check, Context, Example, blocking, run
+from errata.build.lint import (
+    CHECKS,
+    WHOLE,
+    Check,
+    Context,
+    Example,
+    Limits,
+    blocking,
+    limits_hash,
+    run,
+)
+from errata.build.lint_base import pair
+
+
+def context(example: Example) -> Context:
+    """What an example is checked with: its cases, held out or the pairs' own."""
+    own = dict(zip((row.id for row in example.pairs), example.cases, strict=False))
+    return Context(
+        HeldOut(example.cases),
+        limits=example.limits,
+        cutter=embedded(example.seq_len),
+        cases={id: case for id, case in own.items() if case.split == "tune"},
+    )
 
 
 def cases(kind: str) -> list[object]:
@@ -18,26 +45,97 @@ def cases(kind: str) -> list[object]:
 
 @pytest.mark.parametrize(("check", "example"), cases("catches"))
 def test_catches(check: Check, example: Example) -> None:
-    hits = {hit.id for hit in check.find(example.pairs, Context(HeldOut(example.cases)))}
-    assert hits == {pair.id for pair in example.pairs}
+    hits = {hit.id for hit in check.find(example.pairs, context(example))}
+    assert hits in ({pair.id for pair in example.pairs}, {WHOLE})
 
 
 @pytest.mark.parametrize(("check", "example"), cases("spares"))
 def test_spares(check: Check, example: Example) -> None:
-    assert list(check.find(example.pairs, Context(HeldOut(example.cases)))) == []
+    assert list(check.find(example.pairs, context(example))) == []
 
 
-def test_every_check_has_examples_both_ways_and_one_id() -> None:
+def test_every_check_has_examples_both_ways_one_id_and_says_what_to_do_in_both_languages() -> None:
     assert len({check.id for check in CHECKS}) == len(CHECKS)
-    assert all(check.catches and check.spares for check in CHECKS)
+    for check in CHECKS:
+        assert check.catches
+        assert check.spares
+        for words in (check.means, check.todo):
+            assert words.en.isascii()
+            assert not words.zh.isascii()
 
 
 def test_drop_takes_pairs_out_and_block_stops() -> None:
     for check in CHECKS:
         for example in check.catches:
-            report = run(example.pairs, Context(HeldOut(example.cases)))
-            dropped = {p.id for p in example.pairs} - {p.id for p in report.kept}
-            if check.action == "drop":
-                assert dropped
-            if check.action == "block":
+            known = context(example)
+            report = run(example.pairs, known)
+            told = {hit.action or check.action for hit in check.find(example.pairs, known)}
+            if "drop" in told:
+                assert {p.id for p in example.pairs} - {p.id for p in report.kept}
+            if "block" in told:
                 assert blocking(report)
+
+
+@pytest.mark.parametrize("judge", JUDGES, ids=lambda judge: judge.id)
+def test_a_judge_fails_what_it_must_and_spares_the_rest(judge: Judge) -> None:
+    assert judge.fails
+    assert judge.spares
+    for view, answer in judge.fails:
+        assert judge.passes(view, answer) is False, answer
+    for view, answer in judge.spares:
+        assert judge.passes(view, answer) is not False, answer
+
+
+def test_a_pair_that_no_judge_tells_apart_waits_for_a_person_and_stops_nothing() -> None:
+    report = run([pair("It is nice.", "It is good.")], Context())
+    assert [hit.action for hit in report.hits["chosen-is-better"]] == ["review"]
+    assert blocking(report) == []
+
+
+def test_a_dropped_pair_blocks_only_by_what_its_source_must_not_hold() -> None:
+    worse = pair("你这个笨蛋，199元。", "您好，199元。", reason=" ")
+    assert blocking(run([worse], Context())) == []
+    assert blocking(run([worse.model_copy(update={"reason": "r"})], Context()))
+    leaky = pair("好的，打13812345678", "好的，打13812345678")
+    assert blocking(run([leaky], Context())), "its failure holds the number still"
+
+
+def test_length_auc_by_hand() -> None:
+    """Lengths 4, 1 chosen and 2, 3 rejected: 4 beats both, 1 none: 2 of 4; within pairs 1 of 2."""
+    rows = [pair("aaaa", "bb"), pair("a", "bbb")]
+    assert lint_set.length_auc(rows) == 0.5
+    assert lint_set.auc([3.0, 2.0], [1.0, 2.0]) == (1 + 1 + 1 + 0.5) / 4
+    assert lint_set.length_auc([pair("aaaa", "bb"), pair("bbb", "a")]) == 1.0
+    assert lint_set.length_auc([pair("a" * n, "a" * (n + 1)) for n in range(1, 90)]) == 1.0, (
+        "one letter more on each rejected side: seen within the pairs, hardly over all answers"
+    )
+
+
+def test_length_alone_blocks_above_its_limit_and_few_pairs_are_not_judged() -> None:
+    rows = [pair(f"{'long ' * 9}{n}", f"{n}", id=f"p{n}") for n in range(100)]
+    hits = run(rows, Context()).hits["length-separable"]
+    assert [(hit.id, hit.action) for hit in hits] == [(WHOLE, "block")]
+    mild = run(rows, Context(limits=Limits(length_block=1.0, judged_pairs=101)))
+    assert mild.hits["length-separable"] == []
+
+
+def test_detectable_difference_by_hand() -> None:
+    """(1.6449 + 0.8416) · √(0.25 / 100) = 0.1243."""
+    assert math.isclose(lint_set.detectable(100), 0.1243, abs_tol=1e-4)
+
+
+def test_set_size_counts_distinct_failures_not_pairs() -> None:
+    rows = [pair(id=f"p{n}").model_copy(update={"made_from": [f"f{n % 3}"]}) for n in range(30)]
+    (hit,) = lint_set.set_size(rows, Context())
+    assert hit.why.startswith("30 pairs of 3 distinct failures")
+
+
+def test_the_hash_of_the_limits_changes_with_any_of_them_and_with_the_cut() -> None:
+    base = Context(cutter=embedded())
+    seen = {limits_hash(base), limits_hash(Context(cutter=embedded(64))), limits_hash(Context())}
+    for name, field in Limits.model_fields.items():
+        value = {"tokenizer": "tiny", "cover": ["privacy"]}.get(name, 77)
+        assert field.default != value
+        limits = Limits.model_construct(**{name: value})
+        seen.add(limits_hash(Context(limits=limits, cutter=base.cutter)))
+    assert len(seen) == 3 + len(Limits.model_fields)

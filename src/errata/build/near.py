@@ -193,6 +193,16 @@ def _share(a: Grams, b: Grams) -> float:
     return shared / (len(both) - shared) if shared else 0.0
 
 
+def likeness(pairs: Sequence[tuple[str, str]]) -> list[float]:
+    """Jaccard of the two bare texts of each pair; of two empty ones 0."""
+    out: list[float] = []
+    for start in range(0, len(pairs), PAIRS):
+        part = pairs[start : start + PAIRS]
+        places = np.arange(2 * len(part)).reshape(-1, 2)
+        out += _jaccard([text for both in part for text in both], places).tolist()
+    return out
+
+
 class _Likeness:
     """How alike pairs are: by sketch where that is clearly too little, else by their grams."""
 
