@@ -39,9 +39,11 @@ VALUES = 128
 RECALL = 0.999  # at the threshold itself; what is more alike is found more surely
 SMALL = 32
 LEADERS = 16
-CHUNK = 1 << 19  # characters sketched at once: tens of MiB, whatever the number of texts
+CHUNK = 1 << 16  # characters sketched at once: arrays that stay in the cache, twice as fast
 SLACK = 0.16  # a sketch errs by √(0.8·0.2/128) = 0.035: less likely than 10⁻⁵ by so much
-PAIRS = 4096  # compared at once
+PAIRS = 4096  # whose sketches are compared at once
+REMEMBERED = 1 << 18  # pairs found apart that are not compared again: 30 MiB
+EMPTY = 0xFFFFFFFF
 
 Grams = npt.NDArray[np.uint64]
 Sketches = npt.NDArray[np.uint32]
@@ -80,6 +82,13 @@ class Forest:
     def join(self, a: int, b: int) -> None:
         a, b = self.find(a), self.find(b)
         self.parent[max(a, b)] = min(a, b)
+
+    def roots(self) -> Places:
+        """(size,) the root of every position."""
+        found = np.array(self.parent, np.int64)
+        while ((up := found[found]) != found).any():
+            found = up
+        return found
 
 
 @lru_cache(maxsize=4)
@@ -131,7 +140,7 @@ def _chunks(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 def sketch(texts: Sequence[str], seed: int = 0) -> Sketches:
     """(texts, VALUES) sketches of bare texts, a chunk at a time. An empty text has no gram to be
     alike in: its values are all the largest."""
-    out = np.full((len(texts), VALUES), 0xFFFFFFFF, np.uint32)
+    out = np.full((len(texts), VALUES), EMPTY, np.uint32)
     for start, stop in _chunks(texts):
         found, owner = grams(texts[start:stop], seed)
         _fill(out[start:stop], found, owner, seed)
@@ -144,17 +153,23 @@ def _fill(out: Sketches, found: Grams, owner: Places, seed: int) -> None:
     round, so a later one never wins. In the last VALUES rounds every gram goes into the same bin,
     each time the next: then all are full."""
     factors = _factors(seed)[GRAM:]
-    flat = out.reshape(-1)
+    flat, row = out.reshape(-1), owner * VALUES
     for turn in range(2 * VALUES):
-        mixed = _mixed(found * factors[turn])
-        bins = turn - VALUES if turn >= VALUES else (mixed >> np.uint64(57)).astype(np.int64)
+        mixed = found * factors[turn]
+        bins = (mixed >> np.uint64(57)).astype(np.int64)
+        if turn >= VALUES:
+            bins[:] = turn - VALUES
+        bins += row
+        if turn:  # a full bin keeps its number: few are looked at again
+            empty = flat[bins] == EMPTY
+            bins, mixed = bins[empty], mixed[empty]
         values = (mixed >> np.uint64(33)).astype(np.uint32) & np.uint32(0xFFFFFF)
-        np.minimum.at(flat, owner * VALUES + bins, values | np.uint32(min(turn, 255) << 24))
-        open_ = (out == 0xFFFFFFFF).any(axis=1)
-        still = open_[owner]
-        if not still.any():
+        np.minimum.at(flat, bins, values | np.uint32(turn << 24))
+        open_ = (out == EMPTY).any(axis=1)
+        if not open_.any():
             return
-        found, owner = found[still], owner[still]
+        still = open_[row // VALUES]
+        found, row = found[still], row[still]
 
 
 def band_keys(sketches: Sketches, cut: Bands) -> Iterator[Grams]:
@@ -167,22 +182,21 @@ def band_keys(sketches: Sketches, cut: Bands) -> Iterator[Grams]:
 
 
 def _jaccard(texts: Sequence[str], pairs: Places) -> npt.NDArray[np.float64]:
-    """Likeness of each pair of bare texts, from all their grams: (pairs, 2) → (pairs,).
-
-    A gram is 44 bits of its hash here, behind 20 of its text's place, so that one sort makes all
-    sets: of two texts of 1,000 grams two differing grams are taken for one in 1 of 10⁷ pairs.
-    """
+    """Likeness of each pair of bare texts, from all their grams: (pairs, 2) → (pairs,)."""
     places, at = np.unique(pairs, return_inverse=True)
     found, owner = grams([texts[place] for place in places.tolist()])
-    keys = (owner.astype(np.uint64) << np.uint64(44)) | (found >> np.uint64(20))
-    keys.sort()
-    keys = keys[np.concatenate(([True], keys[1:] != keys[:-1]))]
-    ends = np.searchsorted(keys, np.arange(len(places) + 1, dtype=np.uint64) << np.uint64(44))
-    low = keys & np.uint64((1 << 44) - 1)
+    ends = np.searchsorted(owner, np.arange(len(places) + 1))
     cuts = [int(end) for end in ends]
-    sets = [low[a:b] for a, b in pairwise(cuts)]
+    sets = [_set(found[a:b]) for a, b in pairwise(cuts)]
     sides: Any = at.reshape(pairs.shape).tolist()
     return np.array([_share(sets[a], sets[b]) for a, b in sides], np.float64)
+
+
+def _set(found: Grams) -> Grams:
+    """Sorted, each once. By text: sorting many small arrays is four times faster than one large."""
+    found = np.sort(found)
+    fresh = found[1:] != found[:-1]
+    return found if fresh.all() else np.concatenate((found[:1], found[1:][fresh]))
 
 
 def _share(a: Grams, b: Grams) -> float:
@@ -208,6 +222,7 @@ class _Likeness:
 
     def __init__(self, texts: Sequence[str], sketches: Sketches, threshold: float) -> None:
         self.texts, self.sketches, self.threshold = texts, sketches, threshold - 1e-12
+        self._apart: set[tuple[int, int]] = set()  # asked and not alike: other bands ask again
 
     def guess(self, pairs: Places) -> npt.NDArray[np.float64]:
         """(pairs, 2) → (pairs,): the share of equal values."""
@@ -220,20 +235,31 @@ class _Likeness:
 
     def alike(self, pairs: Places, guess: npt.NDArray[np.float64]) -> Iterator[tuple[int, int]]:
         """The pairs that reach the threshold."""
-        pairs = pairs[guess >= self.threshold - SLACK]
-        for start in range(0, len(pairs), PAIRS):
-            part = pairs[start : start + PAIRS]
-            yield from part[_jaccard(self.texts, part) >= self.threshold].tolist()
+        near = np.sort(pairs[guess >= self.threshold - SLACK], axis=1)
+        asked = [pair for pair in map(tuple, near.tolist()) if pair not in self._apart]
+        if len(self._apart) > REMEMBERED:
+            self._apart.clear()
+        letters = sum(len(self.texts[a]) for a, _ in asked)
+        step = max(1, CHUNK * len(asked) // (letters + 1))
+        for start in range(0, len(asked), step):
+            part = asked[start : start + step]
+            shares = _jaccard(self.texts, np.array(part, np.int64)).tolist()
+            for pair, share in zip(part, shares, strict=True):
+                if share >= self.threshold:
+                    yield pair
+                else:
+                    self._apart.add(pair)
 
 
-def _buckets(keys: Grams) -> Iterator[Places]:
-    """Positions that share a key, two or more."""
+def _buckets(keys: Grams, roots: Places) -> Iterator[Places]:
+    """Positions that share a key and are not yet of one root."""
     order = np.argsort(keys, kind="stable")
-    ends = np.flatnonzero(np.diff(keys[order])) + 1
-    sizes = np.diff(np.concatenate(([0], ends, [len(keys)])))
-    starts = np.concatenate(([0], ends))
-    for start, size in zip(starts[sizes > 1].tolist(), sizes[sizes > 1].tolist(), strict=True):
-        yield order[start : start + size]
+    starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order[:1]]))
+    joined = roots[order]
+    open_ = np.minimum.reduceat(joined, starts) != np.maximum.reduceat(joined, starts)
+    ends = np.append(starts[1:], len(keys))
+    for start, end in zip(starts[open_].tolist(), ends[open_].tolist(), strict=True):
+        yield order[start:end]
 
 
 def _join_bucket(forest: Forest, likeness: _Likeness, left: Places) -> Places:
@@ -245,8 +271,8 @@ def _join_bucket(forest: Forest, likeness: _Likeness, left: Places) -> Places:
         pairs = np.column_stack((np.full(len(left), leader), left))
         guess, root = likeness.guess(pairs), forest.find(leader)
         fresh = np.fromiter((forest.find(place) != root for place in left.tolist()), bool)
-        for _, place in likeness.alike(pairs[fresh], guess[fresh]):
-            forest.join(leader, place)
+        for one, other in likeness.alike(pairs[fresh], guess[fresh]):
+            forest.join(one, other)
         left = left[guess < (1 + likeness.threshold) / 2]
     return left[:SMALL]
 
@@ -256,12 +282,10 @@ def join(texts: Sequence[str], threshold: float, seed: int = 0) -> Forest:
     forest = Forest(len(texts))
     sketches = sketch(texts, seed)
     likeness = _Likeness(texts, sketches, threshold)
-    filled = np.fromiter((bool(text) for text in texts), bool, len(texts))
     for band, keys in enumerate(band_keys(sketches, bands(threshold))):
         small: list[tuple[int, int]] = []
         turn = _mixed(keys + np.uint64(band))
-        for bucket in _buckets(keys):
-            bucket = bucket[filled[bucket]]
+        for bucket in _buckets(keys, forest.roots()):
             if len(bucket) > SMALL:
                 spread = _mixed(turn[bucket] + sketches[bucket].sum(axis=1, dtype=np.uint64))
                 bucket = _join_bucket(forest, likeness, bucket[np.argsort(spread, kind="stable")])
