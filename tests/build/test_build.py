@@ -329,10 +329,11 @@ def test_a_worse_chosen_answer_stops_the_build_and_all_of_them_are_listed(ws: Wo
         asked = f"How tall is the {word} fan?"
         bad.append(failure(word, asked, "factuality", bad_answer="It is tall, Sir.", meta=meta))
     jsonl.write(ws.data / "failures.jsonl", [*GOOD, *bad])
-    with pytest.raises(BadInput, match=r"politeness; swap or rewrite .* \(3 in all: runs/"):
+    with pytest.raises(BadInput, match=r"politeness; swap or rewrite .* \(and 2 more, see runs/"):
         stage.main(ws, CONFIG)
-    (listed,) = ws.runs.glob("*/blocked.jsonl")
-    assert len(list(jsonl.lines(listed))) == 3
+    (listed,) = ws.runs.glob("*/lint.jsonl")
+    told = [row for _, row in jsonl.rows(listed) if row["action"] == "block"]
+    assert [row["check"] for row in told] == ["chosen-is-better"] * 3
     assert not (ws.data / "sft.jsonl").exists()
 
 

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 from errata.records import ATTACKS, Case, Message, Predicate
@@ -47,13 +48,19 @@ def by_case(view: View, answer: str) -> bool | None:
     return hit if view.case.category in predicates.BUSINESS else not hit
 
 
+@lru_cache(maxsize=8)
+def _passages(documents: str) -> dict[str, str]:
+    """Number → passage."""
+    return dict(PASSAGE.findall(documents)) if documents else {}
+
+
 def citation(view: View, answer: str) -> bool | None:
     """Every cited passage is there and has the answer's figures; no figure of the documents stands
     without a citation.
 
     A refusal and an answer without a figure or a citation claim nothing that can be looked up.
     """
-    passages = dict(PASSAGE.findall(text_of(view, "documents")))
+    passages = _passages(text_of(view, "documents"))
     if not passages or is_refusal(answer) or predicates.called(answer):
         return None
     said = unicodedata.normalize("NFKC", answer)

@@ -118,11 +118,17 @@ class HeldOut:
             of = self.long.own[worst[0]]
             if worst[1] >= max(OWN, SHARE * of):
                 return Hit(self.probes[worst[0]], f"overlap {worst[1]} of {of} 13-grams")
-        return self._near(whole) or (self._near(user) if user != whole else None)
-
-    def _near(self, text: str) -> Hit | None:
-        grams = _grams(text, near.GRAM)
+        grams = _grams(whole, near.GRAM)
         counts = self.short.counts(grams)
+        if not counts:
+            return None
+        hit = self._near(grams, counts)
+        if hit or user == whole:
+            return hit
+        grams = _grams(user, near.GRAM)
+        return self._near(grams, self.short.counts(grams))
+
+    def _near(self, grams: set[str], counts: dict[str, int]) -> Hit | None:
         for twin, shared in sorted(counts.items(), key=self.short.share, reverse=True):
             if shared < NEAR * self.short.own[twin]:
                 return None
@@ -144,6 +150,8 @@ class _Index:
         self.own: dict[str, int] = {}
         self._all: dict[str, list[str]] = {}
         self._own: dict[str, list[str]] = {}
+        self._grams: set[str] = set()  # the keys once more: two sets meet at the speed of C
+        self._own_grams: set[str] = set()
 
     def add(self, text: str) -> None:
         grams = _grams(text, self.size)
@@ -153,14 +161,18 @@ class _Index:
             self._all.setdefault(gram, []).append(text)
         for gram in own if len(own) >= self.least else ():
             self._own.setdefault(gram, []).append(text)
+        self._grams |= grams
+        if len(own) >= self.least:
+            self._own_grams |= own
 
     def holders(self, grams: set[str]) -> set[str]:
         """Probes that share a gram."""
-        return {text for gram in grams if gram in self._all for text in self._all[gram]}
+        return {text for gram in grams & self._grams for text in self._all[gram]}
 
     def counts(self, grams: set[str]) -> dict[str, int]:
         """Probe → how many of its own grams are here."""
-        return Counter(text for gram in grams if gram in self._own for text in self._own[gram])
+        found = grams & self._own_grams
+        return Counter(text for gram in found for text in self._own[gram]) if found else {}
 
     def share(self, item: tuple[str, int]) -> tuple[float, str]:
         """What part of a probe's own grams that is; by text where it is the same."""

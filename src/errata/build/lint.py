@@ -8,7 +8,7 @@ it finds must be mended at its source; `review` leaves it to a person; `warn` on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from errata import jsonl
@@ -30,7 +30,7 @@ from errata.records import PreferencePair
 
 __all__ = [
     "CHECKS", "WHOLE", "Action", "Check", "Context", "Example", "Hit", "Limits", "Report",
-    "as_turns", "blocking", "label", "limits_hash", "of_action", "plain", "run",
+    "as_turns", "blocking", "label", "limits_hash", "listed", "of_action", "plain", "run",
 ]  # fmt: skip
 
 CHECKS: tuple[Check, ...] = (*lint_pair.CHECKS, *lint_set.CHECKS)
@@ -70,6 +70,16 @@ def blocking(report: Report) -> list[Hit]:
         for hit in of_action(check, report.hits[check.id], "block")
         if check.id in certain or hit.id in kept
     ]
+
+
+def listed(report: Report, in_rows: Sequence[Hit]) -> Iterator[dict[str, str]]:
+    """Every hit as a line for programs; `in_rows`: those that stop the build in SFT rows."""
+    for check in CHECKS:
+        for hit in report.hits[check.id]:
+            action = hit.action or check.action
+            yield {"check": check.id, "action": action, "id": hit.id, "why": hit.why}
+    for hit in in_rows:
+        yield {"check": "sft", "action": "block", "id": hit.id, "why": hit.why}
 
 
 def limits_hash(context: Context) -> str:

@@ -89,6 +89,7 @@ def render(page: Page) -> str:
         lint_tables.by_time(page.failures),
         "## Needs a human · 待人工处理",
         _waiting(made),
+        _review(page.report),
         _twins(made),
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -169,6 +170,17 @@ def _waiting(made: Made) -> str:
     rows = [[f.id, f.label, f.source or "—"] for f in made.needs_human[:SHOWN]]
     table = markdown_table(["failure / 失败样本", "label / 标签", "source / 来源"], rows)
     return f"{note}\n\n{table}{_rest(len(made.needs_human))}"
+
+
+def _review(report: lint.Report) -> str:
+    """Pairs of which no judge can tell which side is better."""
+    check = next(check for check in lint.CHECKS if check.id == "chosen-is-better")
+    ids = [hit.id for hit in lint.of_action(check, report.hits[check.id], "review")]
+    if not ids:
+        return ""
+    title = f"Pairs that no judge tells apart · 判据无法区分的偏好对: {len(ids)}"
+    shown = ", ".join(f"`{id}`" for id in ids[:SHOWN])
+    return f"{title}\n\n{shown}{_rest(len(ids))}"
 
 
 def _twins(made: Made) -> str:

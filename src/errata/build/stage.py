@@ -34,6 +34,7 @@ from errata.store import versions
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
+HITS = "lint.jsonl"  # every hit of every check, in the run's folder
 MEND = "delete the failure it was made of, or mend the suite"
 
 
@@ -118,7 +119,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
             cut.cutter(ws, config.lint.tokenizer, config.lint.seq_len), made.cases,
         )  # fmt: skip
         report = lint.run(made.pairs, context)
-        _refuse(run, lint.blocking(report) + _sft_hits(made.sft, context))
+        in_rows = _sft_hits(made.sft, context)
+        jsonl.write(run.dir / HITS, lint.listed(report, in_rows))
+        _refuse(run, lint.blocking(report) + in_rows)
         kept = {row.id for row in made.sft} | {pair.id for pair in report.kept}
         items = [item for item in made.items if item.id in kept]
         group_of = split.groups(items, config.near_duplicate)
@@ -169,12 +172,11 @@ def _sft_hits(rows: Sequence[SftExample], context: lint.Context) -> list[lint.Hi
 
 
 def _refuse(run: Run, hits: Sequence[lint.Hit]) -> None:
-    """The first hit and how many there are; all of them are kept beside the run."""
+    """The first hit that stops the build; all of them are kept beside the run."""
     if hits:
-        path = run.dir / "blocked.jsonl"
-        jsonl.write(path, ({"id": hit.id, "why": hit.why} for hit in hits))
         name = "the set of pairs" if hits[0].id == lint.WHOLE else hits[0].id
-        more = f" ({len(hits)} in all: {run.ws.relative(path)})" if len(hits) > 1 else ""
+        where = run.ws.relative(run.dir / HITS)
+        more = f" (and {len(hits) - 1} more, see {where})" if len(hits) > 1 else ""
         raise BadInput(f"{name}: {hits[0].why}{more}; nothing was written")
 
 
