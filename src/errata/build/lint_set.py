@@ -86,7 +86,9 @@ def letters_auc(pairs: Pairs, seed: int = 0) -> float:
     scores = np.zeros(len(answers))
     for number in range(FOLDS):
         train, test = fold != number, fold == number
-        model = LogisticRegression(C=10.0, max_iter=200).fit(features[train], is_chosen[train])
+        # liblinear: one thread and no waiting for others, 0.1 s where lbfgs takes seconds
+        model = LogisticRegression(C=10.0, solver="liblinear")
+        model.fit(features[train], is_chosen[train])
         scores[test] = model.decision_function(features[test])
     return auc(scores[is_chosen == 1].tolist(), scores[is_chosen == 0].tolist())
 
