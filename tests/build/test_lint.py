@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 
 from errata.build import lint_set
 from errata.build.better import JUDGES, Judge
-from errata.build.cut import embedded
+from errata.build.cut import cutter, embedded
 from errata.build.heldout import HeldOut
 from errata.build.lint import (
     CHECKS,
@@ -22,6 +25,11 @@ from errata.build.lint import (
     run,
 )
 from errata.build.lint_base import pair
+from errata.build.lint_pair import LONG
+from errata.candidates import TINY
+from errata.errors import BadInput
+from errata.records import PreferencePair
+from errata.workspace import Workspace
 
 
 def context(example: Example) -> Context:
@@ -139,3 +147,77 @@ def test_the_hash_of_the_limits_changes_with_any_of_them_and_with_the_cut() -> N
         limits = Limits.model_construct(**{name: value})
         seen.add(limits_hash(Context(limits=limits, cutter=base.cutter)))
     assert len(seen) == 3 + len(Limits.model_fields)
+
+
+def many(chosen: str, rejected: str, count: int = 60) -> list[PreferencePair]:
+    return [pair(chosen.format(n=n), rejected.format(n=n), id=f"p{n}") for n in range(count)]
+
+
+MOSTLY = [*many("{n} or so it is", "{n}", 90), *many("{n}", "{n} or so", 10)]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "rows"),
+    [
+        ("near", (0.7, 1.0), [pair(LONG, LONG.replace("Friday", "Tuesday"))]),
+        ("near_tokens", (0.5, 0.0), [pair(LONG, LONG.replace("Friday", "Monday"))]),
+        ("length_ratio", (2.0, 90.0), [pair(LONG * 4, "No.")]),
+        ("length_warn", (0.6, 1.0), MOSTLY),
+        ("length_block", (0.6, 1.0), MOSTLY),
+        ("trivial_auc", (0.5, 1.0), MOSTLY),
+        ("judged_pairs", (20, 61), many("{n} or so it is", "{n}")),
+        ("separable_pairs", (20, 60), many("Sorry {n}", "Sure {n}", 100)),
+        ("template_share", (0.2, 1.0), [*many("It is {n}.", "x{n}", 50), *many("{n} no", "x", 50)]),
+        ("set_size", (2, 1), [pair()]),
+        ("min_per_label", (1, 0), [pair()]),
+        ("cover", (["privacy"], ["factuality"]), [pair()]),
+    ],
+)
+def test_every_threshold_is_read(name: str, values: tuple[Any, Any], rows: list[Any]) -> None:
+    told = [run(rows, Context(limits=Limits(**{name: value}), cutter=embedded())).hits
+            for value in values]  # fmt: skip
+    assert told[0] != told[1]
+
+
+def test_every_threshold_has_its_line_above() -> None:
+    marks = test_every_threshold_is_read.pytestmark  # type: ignore[attr-defined]
+    tried = {parameters[0] for parameters in marks[0].args[1]}
+    assert tried | {"tokenizer", "seq_len"} == Limits.model_fields.keys()
+
+
+def test_the_cut_is_that_of_the_model_and_length_in_dpo_yaml(ws: Workspace) -> None:
+    assert cutter(ws, "auto", 0) == embedded(512)
+    (ws.configs / "align").mkdir()
+    panel = ws.configs / "align" / "dpo.yaml"
+    panel.write_text("model: tiny\nseq_len: 96\n")
+    assert cutter(ws, "auto", 0) == embedded(96)
+    assert cutter(ws, "tiny", 33) == embedded(33)
+    panel.write_text("model: org/far-away\n")
+    assert cutter(ws, "auto", 0) is None, "no tokenizer here: the check says nothing"
+    (ws.root / "own.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"own\.json: not a tokenizer\.json"):
+        found = cutter(ws, "own.json", 0)
+        assert found
+        found.encode(["x"])
+    with pytest.raises(BadInput, match=r"lint\.tokenizer: gone\.json: no such file"):
+        cutter(ws, "gone.json", 0)
+
+
+def test_tokens_are_those_of_the_trainer() -> None:
+    """What transformers makes of the same file, cut to the same length."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(TINY))
+    said = ["It costs 199 yuan. [1]", "风扇售价199元。[2]", "", "é🙂"]
+    known = [tokenizer(text, add_special_tokens=False)["input_ids"][:5] for text in said]
+    assert embedded(5).encode(said) == known
+
+
+def test_build_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys; from errata.build import stage, lint; from errata.build.cut import embedded;"
+        "embedded().encode(['x']);"
+        "print([m for m in ('torch', 'transformers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

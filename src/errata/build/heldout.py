@@ -8,7 +8,8 @@ passages beside them are decoration. All texts are compared bare (folded, letter
     contains   the row's text has the probe inside
     overlap    a share of the probe's own 13-grams, and no fewer than 12, are in the row
     near       Jaccard of 5-grams ≥ 0.5, of the whole texts and of what is their own: a Chinese
-               probe of 20 characters has 8 13-grams, and two changed characters leave none or two
+               probe of 20 characters has 8 13-grams, of which a changed word leaves two or none;
+               of two words changed in the middle of one so short, this does not know either
 
 Near twins are looked for by an index of the probes' own 5-grams, which finds them all: own grams
 are rare by definition, so that there is nothing which a sketch would save.
@@ -33,7 +34,7 @@ from errata.text import bare, is_chinese
 GRAM = 13
 OWN = 12
 SHARE = 0.5
-NEAR = 0.5  # a probe with a word or two changed has more, another request in its frame has less
+NEAR = 0.5  # a probe with a word changed has more, another request in its frame has less
 NEAR_OWN = 8  # own 5-grams: a single word of four letters that tune lacks has as many
 SHORT = 32  # everyday requests of a support desk end here; a Chinese character counts twice
 SHORT_ATTACK = 8
