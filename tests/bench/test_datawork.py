@@ -1,4 +1,4 @@
-"""The data bench at a small size: brute force is right, both sides find it, lint finds its faults."""
+"""The data bench at a small size: brute force is right, both sides find it, faults are found."""
 
 from __future__ import annotations
 

@@ -59,8 +59,8 @@ def _passages(documents: str) -> dict[str, str]:
 
 
 def citation(view: View, answer: str) -> bool | None:
-    """Every cited passage is there and has the answer's figures; nothing that a passage says, be it
-    a figure or half the answer's 5-grams, stands without a citation.
+    """Every cited passage is there and has the answer's figures; without a citation there stands no
+    figure that the user did not give, and nothing that a passage says (half the answer's 5-grams).
 
     A refusal, a call and an answer that says nothing of the documents are not judged.
     """
@@ -69,22 +69,20 @@ def citation(view: View, answer: str) -> bool | None:
         return None
     said = unicodedata.normalize("NFKC", answer)
     cited = [str(number) for number in predicates.citations(said)]
-    figures = set(NUMBER.findall(MARK.sub(" ", said)))
+    asked = set(NUMBER.findall(text_of(view, "user")))
+    figures = set(NUMBER.findall(MARK.sub(" ", said))) - asked
     if not cited:
-        return False if _says(said, figures, passages.values()) else None
+        return False if figures or _repeats(said, passages.values()) else None
     if any(number not in passages for number in cited):
         return False
     there = {figure for number in cited for figure in NUMBER.findall(passages[number])}
-    return figures <= there | set(NUMBER.findall(text_of(view, "user")))
+    return figures <= there
 
 
-def _says(answer: str, figures: set[str], passages: Iterable[str]) -> bool:
-    """Whether an answer says what a passage says."""
+def _repeats(answer: str, passages: Iterable[str]) -> bool:
+    """Whether half of an answer's 5-grams are a passage's."""
     own = shingles(answer)
-    return any(
-        figures & set(NUMBER.findall(text)) or 2 * len(own & shingles(text)) > len(own)
-        for text in passages
-    )
+    return any(2 * len(own & shingles(text)) > len(own) for text in passages)
 
 
 def politeness(_: View, answer: str) -> bool | None:
@@ -189,6 +187,7 @@ JUDGES: tuple[Judge, ...] = (
             (LAMP, "It is 42 cm tall. [3]"),
             (LAMP, "It is 42 cm tall. [2]"),
             (LAMP, "It is 42 cm tall."),
+            (LAMP, "About 50 cm."),
             (FAN, "售价299元。[2]"),
             (FAN, "售价199元。"),
             (TENT, "森林帐篷的颜色是黑色。"),
