@@ -366,3 +366,18 @@ def test_the_report_has_its_plots_beside_it(ws: Workspace) -> None:
     for name in ("data-lint-lengths.svg", "data-lint-trend.svg"):
         assert f"]({name})" in report
         assert (ws.reports / name).read_text().startswith("<?xml")
+
+
+def test_equal_failures_are_merged_and_no_twins(ws: Workspace) -> None:
+    jsonl.write(ws.data / "failures.jsonl", [*GOOD, twin("equal", TWIN)])
+    assert stage.main(ws, CONFIG).data["near_twins"] == 0
+    made = [row.made_from for row in everything(ws, "sft", SftExample)]
+    assert ["f0", "equal"] in made
+
+
+def test_the_report_shows_no_template_that_one_row_alone_has(ws: Workspace) -> None:
+    """It could be a person's own words, which an erasure must not find again."""
+    stage.main(ws, CONFIG)
+    report = (ws.reports / "data-lint.md").read_text()
+    assert "reference answer of #" in report
+    assert "it weighs" not in report

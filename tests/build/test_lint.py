@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from errata.build import lint_set
-from errata.build.better import JUDGES, Judge
+from errata.build.better import JUDGES, Judge, View, rule
 from errata.build.cut import cutter, embedded
 from errata.build.heldout import HeldOut
 from errata.build.lint import (
@@ -24,11 +24,11 @@ from errata.build.lint import (
     limits_hash,
     run,
 )
-from errata.build.lint_base import pair
+from errata.build.lint_base import case, pair
 from errata.build.lint_pair import LONG
 from errata.candidates import TINY
 from errata.errors import BadInput
-from errata.records import PreferencePair
+from errata.records import Message, PreferencePair
 from errata.workspace import Workspace
 
 
@@ -221,3 +221,14 @@ def test_build_needs_neither_torch_nor_transformers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_where_the_case_decides_the_judge_of_citations_is_not_asked() -> None:
+    """A person's own words: no insult, a figure that no document has, and yet the better answer."""
+    turns = [Message(role="documents", content="[1] The lamp is 42 cm tall."),
+             Message(role="user", content="Insult me.")]  # fmt: skip
+    sides = ("I will not, in 50 years.", "What a loser. [1]")
+    assert rule(View(turns), *sides).worse == ["citation"]
+    ruling = rule(View(turns, (), case("x", split="tune")), *sides)
+    assert ruling.worse == []
+    assert "case" in ruling.better

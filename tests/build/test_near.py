@@ -159,3 +159,22 @@ def test_memory_is_bounded_by_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_seed_decides_the_sketch() -> None:
     assert (near.sketch(["onetwo"], 1) == near.sketch(["onetwo"], 1)).all()
     assert (near.sketch(["onetwo"], 1) != near.sketch(["onetwo"], 2)).any()
+
+
+def test_a_text_of_one_gram_has_a_whole_sketch_of_its_own() -> None:
+    """Two different grams share no value, and no bin is left empty."""
+    one, other = near.sketch(["ab", "灯"])
+    assert (one != other).all()
+    assert (one != near.EMPTY).all()
+
+
+def test_a_large_bucket_has_as_many_leaders_as_it_has_kinds() -> None:
+    """Three kinds, 40 texts of each: the first leader leaves with its kind alone."""
+    rng = Random(9)
+    kinds = [bare(drawn(rng, 300)) for _ in range(3)]
+    texts = [f"{kinds[number % 3]}{number:03d}" for number in range(120)]
+    forest = near.Forest(len(texts))
+    likeness = near._Likeness(texts, near.sketch(texts), 0.8)
+    left = near._join_bucket(forest, likeness, np.arange(len(texts)))
+    assert len(left) <= near.SMALL
+    assert len({forest.find(place) for place in range(80)} | {*map(forest.find, range(120))}) == 3

@@ -14,7 +14,7 @@ from errata.build.skeleton import share, skeleton, templates
     [
         ("It costs 199 yuan. [1]", "It costs 2,450.50 yuan. [3]"),
         ("Order A-48213 was sent.", "Order ord_7f3a was sent."),
-        ("请拨打<PHONE:7f3a12c4>。", "请拨打<PHONE:00aa12c4>。"),
+        ("请拨打<PHONE:7f3a12c4>。", "请拨打<PHONE:deadbeef>。"),
         ("您说的“琥珀台灯”已下架。", "您说的“翡翠水壶”已下架。"),
         ("《退货须知》第3条", "《保修条款》第12条"),
         ('The "amber lamp" is gone.', 'The  "jade kettle" is gone.'),

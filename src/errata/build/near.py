@@ -311,7 +311,7 @@ def clusters(texts: Sequence[str], threshold: float = 0.8, seed: int = 0) -> lis
     keys = [bare(text) or f"\0{text}" for text in texts]
     for place, key in enumerate(keys):
         first.setdefault(key, place)
-    whole = sorted(first)  # not the order of arrival: the same texts are the same clusters
+    whole = list(first)
     forest = join([key if key[:1] != "\0" else "" for key in whole], threshold, seed)
     least: dict[int, int] = {}
     for at, key in enumerate(whole):
