@@ -7,9 +7,9 @@ passages beside them are decoration. All texts are compared bare (folded, letter
     equal      the row's text is the probe
     contains   the row's text has the probe inside
     overlap    a share of the probe's own 13-grams, and no fewer than 12, are in the row
-    near       Jaccard of 5-grams ≥ 0.5, of the whole texts and of what is their own: a Chinese
-               probe of 20 characters has 8 13-grams, of which a changed word leaves two or none;
-               of two words changed in the middle of one so short, this does not know either
+    near       half of the probe's own 5-grams are in the row, and Jaccard of all 5-grams is ≥ 0.5:
+               a Chinese probe of 20 characters has 8 13-grams, of which a changed word leaves two
+               or none; two words changed in the middle of one so short are not seen here either
 
 Near twins are looked for by an index of the probes' own 5-grams, which finds them all: own grams
 are rare by definition, so that there is nothing which a sketch would save.
@@ -134,10 +134,8 @@ class HeldOut:
             if shared < NEAR * self.short.own[twin]:
                 return None
             theirs = _grams(twin, near.GRAM)
-            ours = len(grams - self.short.shared)
-            own = shared / (ours + self.short.own[twin] - shared)
             whole = len(grams & theirs) / len(grams | theirs)
-            if min(own, whole) >= NEAR:
+            if whole >= NEAR:
                 return Hit(self.probes[twin], f"near: {whole:.0%} of their 5-grams are shared")
         return None
 
