@@ -111,6 +111,7 @@ def draw(failures: Sequence[Failure], mix: Mix, size: int, seed: int) -> Drawn:
         Line(name, value, _told(asked), limits[name, value], there[name, value], got[name, value])
         for name, quota in declared.items()
         for value, asked in _with_rest(quota).items()
+        if value in quota or there[name, value]
     ]
     return Drawn(sorted(places), lines)
 
