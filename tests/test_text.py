@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from errata.text import bare, jaccard, language, shingles
 
@@ -25,6 +29,12 @@ def test_language(text: str, spoken: str) -> None:
 def test_bare_makes_equal_what_a_reader_calls_equal() -> None:
     assert bare("Ｈｅｌｌｏ，  World! [1]") == bare("hello world1")
     assert bare("密码 是\u200b１２") == "密码是12"
+
+
+@given(st.text())
+def test_bare_is_its_definition(text: str) -> None:
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    assert bare(text) == "".join(char for char in folded if char.isalnum())
 
 
 def test_jaccard_of_shingles_by_hand() -> None:

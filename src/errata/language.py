@@ -38,6 +38,7 @@ _WORDS = {
     "took in": "收录",
     "failed in": "失败于",
     "became": "转为",
+    "near twin": "近似重复",
     "in": "归入",
     "is": "即",
     "trained": "用于训练",

@@ -10,6 +10,7 @@ import html
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -306,7 +307,9 @@ def curves(
     figure.suptitle(title, fontsize="medium")
     # A fixed salt for the ids, no date: what is drawn decides the bytes.
     fixed: Any = {"svg.hashsalt": "errata", "svg.fonttype": "none"}
-    with replacing(path) as file, matplotlib.rc_context(fixed):
+    with replacing(path) as file, matplotlib.rc_context(fixed), warnings.catch_warnings():
+        # matplotlib's own font has no Chinese; the reader's draws it, so nothing is missing.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return Path(path)
 

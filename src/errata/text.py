@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from errata.records import Language
 
+_NO_LETTER = bytes(code for code in range(128) if not chr(code).isalnum())
+_NO_WORD = re.compile(r"[\W_]+")  # `\w` is str.isalnum, and the underscore
+_LATIN = re.compile("[A-Za-z]")
 CJK = (("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufaff"))
+_CHINESE = re.compile("[" + "".join(f"{low}-{high}" for low, high in CJK) + "]")
 
 
 def is_chinese(char: str) -> bool:
@@ -20,15 +25,16 @@ def language(text: str) -> Language:
     A Chinese character says about as much as four Latin letters, so a Chinese question about a
     product with a Latin name is Chinese.
     """
-    chinese = sum(is_chinese(char) for char in text)
-    latin = sum(char.isascii() and char.isalpha() for char in text)
-    return "zh" if chinese * 4 > latin else "en"
+    if text.isascii():
+        return "en"
+    return "zh" if len(_CHINESE.findall(text)) * 4 > len(_LATIN.findall(text)) else "en"
 
 
 def bare(text: str) -> str:
     """NFKC, case folded, letters and digits only: equal for texts that a reader calls equal."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(char for char in folded if char.isalnum())
+    if text.isascii():  # four times faster; for these, lower case is folded
+        return text.lower().encode("ascii").translate(None, _NO_LETTER).decode("ascii")
+    return _NO_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
 def shingles(text: str, size: int = 5) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,8 @@ def ws(tmp_path: Path) -> Workspace:
 
 
 SOURCES = "sources:\n  local: {purpose: [training], consent: made up for tests}\n"
-CONFIG = stage.Config(replay=10, lookalikes=8, validation=0.2)
+ANY = {"max_template_share": 1.0}  # the references above are one template
+CONFIG = stage.Config(replay=10, lookalikes=8, validation=0.2, accept=stage.Accept(**ANY))
 
 
 def everything(ws: Workspace, name: str, model: Any) -> list[Any]:
@@ -247,7 +249,7 @@ def test_a_summary_row_is_never_trained_on(ws: Workspace) -> None:
 
 
 def test_too_few_rows_are_not_accepted(ws: Workspace) -> None:
-    config = CONFIG.model_copy(update={"accept": stage.Accept(min_rows=1000)})
+    config = CONFIG.model_copy(update={"accept": stage.Accept(min_rows=1000, **ANY)})
     outcome = stage.main(ws, config)
     assert outcome.code == 3
     assert outcome.data["missed"] == [f"min_rows: {outcome.data['sft']}, accept ≥ 1000"]
@@ -268,3 +270,114 @@ def test_only_rows_without_an_ideal_is_exit_2(ws: Workspace) -> None:
     jsonl.write(ws.data / "failures.jsonl", [GOOD[-2]])
     with pytest.raises(BadInput, match="no row that can be trained on"):
         stage.main(ws, CONFIG.model_copy(update={"replay": 0, "lookalikes": 0}))
+
+
+def test_one_sentence_with_other_numbers_is_one_template(ws: Workspace) -> None:
+    outcome = stage.main(ws, CONFIG.model_copy(update={"accept": stage.Accept()}))
+    assert outcome.code == 3
+    assert outcome.data["template_share"] > 0.9
+    assert outcome.data["missed"][-1].startswith("max_template_share")
+
+
+TWIN = GOOD[0].prompt or ""
+
+
+def twin(id: str, prompt: str, **extra: Any) -> Failure:
+    told = {"bad_answer": "Sure, f0 you fool!", "meta": {"case": "a0"}, **extra}
+    return failure(id, prompt, **told)
+
+
+def test_near_twins_of_a_failure_are_built_from_once_and_traced_to_it(ws: Workspace) -> None:
+    """The earliest stays, whatever the order of the rows; an equal one is merged and named."""
+    rows = [*GOOD, twin("later", f"{TWIN} ok", ts="2026-02-01"), twin("equal", TWIN)]
+    versions_ = set()
+    for order in (rows, rows[::-1]):
+        jsonl.write(ws.data / "failures.jsonl", order)
+        data = stage.main(ws, CONFIG.model_copy(update={"near_failures": 0.8})).data
+        assert data["near_twins"] == 1 + 1, "`later` stands for f0 and `equal`: they have no time"
+        versions_.add(data["version"])
+    assert len(versions_) == 1
+    made = [source for row in everything(ws, "sft", SftExample) for source in row.made_from]
+    assert "later" in made
+    assert not {"f0", "equal"} & {*made}
+    with database.reading(ws) as connection:
+        edges = {tuple(row[:3]) for row in connection.execute(database.edge.select())}
+    assert {("f0", "later", "near twin"), ("equal", "later", "near twin")} <= edges
+    assert "| f0 | later |" in (ws.reports / "data-lint.md").read_text()
+
+
+def test_a_twin_of_another_label_is_no_twin(ws: Workspace) -> None:
+    rows = [*GOOD, twin("other", f"{TWIN} ok", label="sensitive", ts="2026-02-01")]
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    assert stage.main(ws, CONFIG.model_copy(update={"near_failures": 0.8})).data["near_twins"] == 0
+
+
+def test_the_mix_is_kept_and_told(ws: Workspace) -> None:
+    mix = stage.Mix(label={"jailbreak": 0.5, "privacy": 0.5})
+    data = stage.main(ws, CONFIG.model_copy(update={"mix": mix})).data
+    labels = [row.scenario for row in everything(ws, "sft", SftExample)]
+    assert (labels.count("jailbreak"), labels.count("privacy")) == (1, 1)
+    assert data["unsampled"] == 14
+    report = (ws.reports / "data-lint.md").read_text()
+    assert "| label | jailbreak | 50% | 1 | 14 | 1 | 50.0% | ✓ |" in report
+
+
+def test_a_worse_chosen_answer_stops_the_build_and_all_of_them_are_listed(ws: Workspace) -> None:
+    bad = []
+    for word in WORDS[:3]:
+        meta = {"reference": f"Look it up, {word} fool."}
+        asked = f"How tall is the {word} fan?"
+        bad.append(failure(word, asked, "factuality", bad_answer="It is tall, Sir.", meta=meta))
+    jsonl.write(ws.data / "failures.jsonl", [*GOOD, *bad])
+    with pytest.raises(BadInput, match=r"politeness; swap or rewrite .* \(and 2 more, see runs/"):
+        stage.main(ws, CONFIG)
+    (listed,) = ws.runs.glob("*/lint.jsonl")
+    told = [row for _, row in jsonl.rows(listed) if row["action"] == "block"]
+    assert [row["check"] for row in told] == ["chosen-is-better"] * 3
+    assert not (ws.data / "sft.jsonl").exists()
+
+
+def test_thresholds_stand_beside_the_version_id_and_do_not_change_it(ws: Workspace) -> None:
+    seen = []
+    for limits in (stage.Limits(), stage.Limits(min_per_label=3)):
+        stage.main(ws, CONFIG.model_copy(update={"lint": limits}))
+        seen.append(json.loads((ws.data / "version.json").read_text()))
+    assert seen[0]["id"] == seen[1]["id"]
+    assert seen[0]["lint"] != seen[1]["lint"]
+    (ws.policies).mkdir()
+    (ws.policies / "rubric.yaml").write_text("factuality: {en: x, zh: y}\n")
+    stage.main(ws, CONFIG)
+    third = json.loads((ws.data / "version.json").read_text())
+    assert (third["lint"], third["id"]) == (seen[0]["lint"], seen[0]["id"])
+    assert third["rubric"] != seen[0]["rubric"]
+    with database.reading(ws) as connection:
+        node = connection.execute(
+            database.node.select().where(database.node.c.id == third["id"])
+        ).one()
+    assert json.loads(node.data)["rubric"] == third["rubric"]
+
+
+def test_the_report_has_its_plots_beside_it(ws: Workspace) -> None:
+    jsonl.write(
+        ws.data / "failures.jsonl", [GOOD[0].model_copy(update={"ts": "2026-03-01"}), *GOOD]
+    )
+    stage.main(ws, CONFIG)
+    report = (ws.reports / "data-lint.md").read_text()
+    for name in ("data-lint-lengths.svg", "data-lint-trend.svg"):
+        assert f"]({name})" in report
+        assert (ws.reports / name).read_text().startswith("<?xml")
+
+
+def test_equal_failures_are_merged_and_no_twins(ws: Workspace) -> None:
+    jsonl.write(ws.data / "failures.jsonl", [*GOOD, twin("equal", TWIN)])
+    assert stage.main(ws, CONFIG).data["near_twins"] == 0
+    made = [row.made_from for row in everything(ws, "sft", SftExample)]
+    assert ["f0", "equal"] in made
+
+
+def test_the_report_shows_no_template_that_one_row_alone_has(ws: Workspace) -> None:
+    """It could be a person's own words, which an erasure must not find again."""
+    stage.main(ws, CONFIG)
+    report = (ws.reports / "data-lint.md").read_text()
+    assert "reference answer of #" in report
+    assert "it weighs" not in report

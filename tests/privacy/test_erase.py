@@ -67,7 +67,9 @@ def test_each_version_gets_a_successor_that_can_be_checked_out(desk: Workspace):
     old = json.loads((desk.data / "version.json").read_text())["id"]
     new = run_erase(desk, subject="c-42")["versions"][old]
 
-    assert json.loads((desk.data / "version.json").read_text())["id"] == new
+    facts = json.loads((desk.data / "version.json").read_text())
+    assert facts["id"] == new
+    assert {"lint", "rubric"} <= facts.keys()
     with database.reading(desk) as connection:
         left = versions.members(connection, new)
     assert versions.root(member.leaf for member in left) == new

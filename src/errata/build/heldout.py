@@ -7,6 +7,12 @@ passages beside them are decoration. All texts are compared bare (folded, letter
     equal      the row's text is the probe
     contains   the row's text has the probe inside
     overlap    a share of the probe's own 13-grams, and no fewer than 12, are in the row
+    near       half of the probe's own 5-grams are in the row, and Jaccard of all 5-grams is ≥ 0.5:
+               a Chinese probe of 20 characters has 8 13-grams, of which a changed word leaves two
+               or none; two words changed in the middle of one so short are not seen here either
+
+Near twins are looked for by an index of the probes' own 5-grams, which finds them all: own grams
+are rare by definition, so that there is nothing which a sketch would save.
 
 A gram is a probe's *own* when no tune case has it: families share base requests and sentence
 frames with tune by design, and a held-out case is given away by its own words, not by those.
@@ -17,15 +23,19 @@ unless they are attacks or name a number.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from errata.build import near
 from errata.records import ATTACKS, Case, Message
 from errata.text import bare, is_chinese
 
 GRAM = 13
 OWN = 12
 SHARE = 0.5
+NEAR = 0.5  # a probe with a word changed has more, another request in its frame has less
+NEAR_OWN = 8  # own 5-grams: a single word of four letters that tune lacks has as many
 SHORT = 32  # everyday requests of a support desk end here; a Chinese character counts twice
 SHORT_ATTACK = 8
 
@@ -37,8 +47,8 @@ class Hit(NamedTuple):
     how: str
 
 
-def _grams(text: str) -> set[str]:
-    return {text[i : i + GRAM] for i in range(len(text) - GRAM + 1)}
+def _grams(text: str, size: int = GRAM) -> set[str]:
+    return {text[i : i + size] for i in range(len(text) - size + 1)}
 
 
 def _weight(text: str) -> int:
@@ -67,53 +77,102 @@ class HeldOut:
 
     def __init__(self, cases: Iterable[Case]) -> None:
         self.probes: dict[str, str] = {}
-        self.owners: dict[str, list[str]] = {}
-        self.own: dict[str, int] = {}
         cases = list(cases)
-        shared: set[str] = set()
+        both = ("documents", "user")
+        tune = [_words(case.messages, both) for case in cases if case.split == "tune"]
+        self.long, self.short = _Index(tune, GRAM, OWN), _Index(tune, near.GRAM, NEAR_OWN)
         for case in cases:
-            if case.split == "tune":
-                shared |= _grams(_words(case.messages, ("documents", "user")))
-        for case in cases:
-            if case.split == "heldout":
-                self._add(case, shared)
-        self._grams_of_probes: dict[str, list[str]] = {}
+            text = probe(case)
+            if case.split == "heldout" and not _common(text, case.category in ATTACKS):
+                self.probes.setdefault(text, case.id)
         for text in self.probes:
-            for gram in _grams(text):
-                self._grams_of_probes.setdefault(gram, []).append(text)
-
-    def _add(self, case: Case, shared: set[str]) -> None:
-        text = probe(case)
-        if _common(text, case.category in ATTACKS):
-            return
-        self.probes.setdefault(text, case.id)
-        own = _grams(text) - shared
-        self.own[case.id] = len(own)
-        if len(own) >= OWN:
-            for gram in own:
-                self.owners.setdefault(gram, []).append(case.id)
+            self.long.add(text)
+            self.short.add(text)
+        self._tiny = {text for text in self.probes if len(text) < GRAM}
 
     def find(self, messages: Sequence[Message]) -> Hit | None:
         """The first held-out case that the turns before the answer hold, and how."""
-        user, whole = _words(messages, ("user",)), _words(messages, ("documents", "user"))
+        return self.find_all([messages])[0]
+
+    def find_all(self, rows: Iterable[Sequence[Message]]) -> list[Hit | None]:
+        """`find` for many rows; the same prompt is looked at once."""
+        known: dict[tuple[str, str], Hit | None] = {}
+        out = []
+        for row in rows:
+            key = (_words(row, ("user",)), _words(row, ("documents", "user")))
+            if key not in known:
+                known[key] = self._find(*key)
+            out.append(known[key])
+        return out
+
+    def _find(self, user: str, whole: str) -> Hit | None:
         for text in (whole, user):
             if text in self.probes:
                 return Hit(self.probes[text], "equal")
         grams = _grams(whole)
-        for text in self._candidates(whole, grams):
-            if text in whole:
+        for text in sorted(self._tiny | self.long.holders(grams)):
+            if len(text) <= len(whole) and text in whole:
                 return Hit(self.probes[text], "contains")
-        counts: dict[str, int] = {}
-        for gram in grams:
-            for id in self.owners.get(gram, ()):
-                counts[id] = counts.get(id, 0) + 1
-        worst = max(counts, key=lambda id: counts[id] / self.own[id], default=None)
-        if worst and counts[worst] >= max(OWN, SHARE * self.own[worst]):
-            return Hit(worst, f"overlap {counts[worst]} of {self.own[worst]} 13-grams")
+        counts = self.long.counts(grams)
+        if counts:
+            worst = max(counts.items(), key=self.long.share)
+            of = self.long.own[worst[0]]
+            if worst[1] >= max(OWN, SHARE * of):
+                return Hit(self.probes[worst[0]], f"overlap {worst[1]} of {of} 13-grams")
+        grams = _grams(whole, near.GRAM)
+        counts = self.short.counts(grams)
+        if not counts:
+            return None
+        hit = self._near(grams, counts)
+        if hit or user == whole:
+            return hit
+        grams = _grams(user, near.GRAM)
+        return self._near(grams, self.short.counts(grams))
+
+    def _near(self, grams: set[str], counts: dict[str, int]) -> Hit | None:
+        for twin, shared in sorted(counts.items(), key=self.short.share, reverse=True):
+            if shared < NEAR * self.short.own[twin]:
+                return None
+            theirs = _grams(twin, near.GRAM)
+            whole = len(grams & theirs) / len(grams | theirs)
+            if whole >= NEAR:
+                return Hit(self.probes[twin], f"near: {whole:.0%} of their 5-grams are shared")
         return None
 
-    def _candidates(self, whole: str, grams: set[str]) -> Iterable[str]:
-        """Probes that may lie inside: those that share a gram, and those too short to have one."""
-        found = {text for gram in grams for text in self._grams_of_probes.get(gram, ())}
-        found |= {text for text in self.probes if len(text) < GRAM}
-        return sorted(text for text in found if len(text) <= len(whole))
+
+class _Index:
+    """Probes by their grams of one size, and which of those no tune case has."""
+
+    def __init__(self, tune: Iterable[str], size: int, least: int) -> None:
+        self.size, self.least = size, least
+        self.shared = {gram for text in tune for gram in _grams(text, size)}
+        self.own: dict[str, int] = {}
+        self._all: dict[str, list[str]] = {}
+        self._own: dict[str, list[str]] = {}
+        self._grams: set[str] = set()  # the keys once more: two sets meet at the speed of C
+        self._own_grams: set[str] = set()
+
+    def add(self, text: str) -> None:
+        grams = _grams(text, self.size)
+        own = grams - self.shared
+        self.own[text] = len(own)
+        for gram in grams:
+            self._all.setdefault(gram, []).append(text)
+        for gram in own if len(own) >= self.least else ():
+            self._own.setdefault(gram, []).append(text)
+        self._grams |= grams
+        if len(own) >= self.least:
+            self._own_grams |= own
+
+    def holders(self, grams: set[str]) -> set[str]:
+        """Probes that share a gram."""
+        return {text for gram in grams & self._grams for text in self._all[gram]}
+
+    def counts(self, grams: set[str]) -> dict[str, int]:
+        """Probe → how many of its own grams are here."""
+        found = grams & self._own_grams
+        return Counter(text for gram in found for text in self._own[gram]) if found else {}
+
+    def share(self, item: tuple[str, int]) -> tuple[float, str]:
+        """What part of a probe's own grams that is; by text where it is the same."""
+        return item[1] / self.own[item[0]], item[0]

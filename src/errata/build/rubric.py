@@ -9,7 +9,11 @@ from __future__ import annotations
 import hashlib
 from typing import NamedTuple
 
+from errata import jsonl
 from errata.records import Failure, Label, Language
+from errata.workspace import Workspace
+
+FILE = "policies/rubric.yaml"
 
 
 class Words(NamedTuple):
@@ -136,6 +140,13 @@ REFUSALS: dict[Label, tuple[Words, ...]] = {
 def pick(key: str, count: int) -> int:
     """A choice that the key alone decides."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % count
+
+
+def digest(ws: Workspace) -> str:
+    """Of what the rows were written by: the workspace's rubric, and the words here."""
+    path = ws.root / FILE
+    own = jsonl.digest_file(path) if path.is_file() else None
+    return jsonl.digest([own, WHY, REASON, OVER_REFUSAL, HARMLESS, REPLAY, REFUSALS])
 
 
 def template(failure: Failure, spoken: Language) -> str | None:

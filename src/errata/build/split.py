@@ -8,12 +8,11 @@ order that the seed and the group's own ids decide.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
-from errata.text import bare, jaccard, shingles
+from errata.build.near import Forest, clusters
 
 
 class Item(NamedTuple):
@@ -24,57 +23,18 @@ class Item(NamedTuple):
     text: str
 
 
-class Forest:
-    """Union-find over positions."""
-
-    def __init__(self, size: int) -> None:
-        self.parent = list(range(size))
-
-    def find(self, place: int) -> int:
-        while self.parent[place] != place:
-            self.parent[place] = self.parent[self.parent[place]]
-            place = self.parent[place]
-        return place
-
-    def join(self, a: int, b: int) -> None:
-        a, b = self.find(a), self.find(b)
-        self.parent[max(a, b)] = min(a, b)
-
-
-def near_pairs(sets: Sequence[frozenset[str]], threshold: float) -> Iterator[tuple[int, int]]:
-    """All pairs with Jaccard ≥ threshold, found exactly.
-
-    Prefix filter (Chaudhuri, Ganti and Kaushik, ICDE 2006): with tokens ordered from rare to
-    common, two such sets share a token among their first n - ⌈t·n⌉ + 1.
-    """
-    counts = Counter(token for tokens in sets for token in tokens)
-    index: dict[str, list[int]] = {}
-    for place, tokens in enumerate(sets):
-        ordered = sorted(tokens, key=lambda token: (counts[token], token))
-        size = len(ordered)
-        prefix = ordered[: size - math.ceil(threshold * size - 1e-9) + 1]
-        others = {other for token in prefix for other in index.get(token, ())}
-        for other in sorted(others):
-            if jaccard(tokens, sets[other]) >= threshold:
-                yield other, place
-        for token in prefix:
-            index.setdefault(token, []).append(place)
-
-
 def groups(items: Sequence[Item], near: float = 0.8) -> dict[str, str]:
     """Row id → group, named by the smallest id in it."""
     forest = Forest(len(items))
     first: dict[Hashable, int] = {}
     for place, item in enumerate(items):
-        keys: list[Hashable] = [("id", item.id), ("text", bare(item.text) or item.text)]
+        keys: list[Hashable] = [("id", item.id), ("text", item.text)]
         if item.cluster is not None:
             keys.append(("cluster", item.cluster))
         for key in keys:
             forest.join(first.setdefault(key, place), place)
-    texts = list(dict.fromkeys(item.text for item in items))
-    where = {item.text: place for place, item in reversed(list(enumerate(items)))}
-    for a, b in near_pairs([shingles(text) for text in texts], near):
-        forest.join(where[texts[a]], where[texts[b]])
+    for place, twin in enumerate(clusters([item.text for item in items], near)):
+        forest.join(twin, place)
     names: dict[int, str] = {}
     for place, item in enumerate(items):
         root = forest.find(place)

@@ -11,26 +11,31 @@ text or personal data in a row ends the build with exit 2."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from errata import jsonl
-from errata.build import lint, lint_report, pairs, rubric, sft, split
+from errata.build import cut, lint, lint_report, private, rubric, split
 from errata.build.heldout import HeldOut
+from errata.build.lint_base import Limits
+from errata.build.made import Made, make
+from errata.build.sample import Mix
+from errata.build.sample import check as check_mix
 from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import consent
-from errata.intake.redact import apply, load_policy
-from errata.intake.rules import Rule
+from errata.intake.redact import load_policy
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Case, Failure, PreferencePair, SftExample
 from errata.store import database, tombstone, versions
 from errata.store.runs import Run
 from errata.workspace import Workspace
+
+HITS = "lint.jsonl"  # every hit of every check, in the run's folder
+MEND = "delete the failure it was made of, or mend the suite"
 
 
 class Inputs(Section):
@@ -60,7 +65,7 @@ class Accept(Section):
     min_pairs: int = Field(default=8, description="preference pairs for training, at least")
     max_dup_share: float = Field(default=0.5, description="share of rows dropped as duplicates")
     max_template_share: float = Field(
-        default=0.5, description="share of SFT rows with one and the same answer"
+        default=0.5, description="share of SFT rows whose answers are one template"
     )
 
 
@@ -77,72 +82,18 @@ class Config(Section):
     near_duplicate: float = Field(
         default=0.8, description="Jaccard of 5-grams from which two requests are one group"
     )
+    near_failures: float = Field(
+        default=0.9, gt=0, le=1,
+        description="the same of whole failures, from which only the earliest is built from",
+    )  # fmt: skip
+    sample: int = Field(
+        default=0, ge=0, description="failures built from; 0: as many as the mix allows, else all"
+    )
+    mix: Mix = Field(default=Mix(), description="shares and caps of the failures")
+    lint: Limits = Field(default=Limits(), description="thresholds of the checks")
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
     accept: Accept = Accept()
-
-
-@dataclass
-class Made:
-    """Everything on its way to the files."""
-
-    sft: list[SftExample]
-    pairs: list[PreferencePair]
-    items: list[split.Item]
-    needs_human: list[Failure] = field(default_factory=list)
-    retention: list[SftExample] = field(default_factory=list)
-    summaries: int = 0
-    dropped: int = 0
-
-    @property
-    def dup_share(self) -> float:
-        """Share of rows that were equal to another one."""
-        total = len(self.sft) + len(self.pairs) + self.dropped
-        return self.dropped / total if total else 0.0
-
-
-def make(failures: Sequence[Failure], cases: Sequence[Case], config: Config) -> Made:
-    """Rows of all three kinds, equal ones merged."""
-    by_id = {case.id: case for case in cases}
-    made = Made([], [], [])
-    for failure in failures:
-        if failure.retention == "summary":
-            made.summaries += 1
-        elif answer := sft.ideal(failure, by_id):
-            case = by_id.get(str(failure.meta.get("case")))
-            cluster = case.cluster if case else None
-            row, pair = sft.from_failure(failure, answer), pairs.from_failure(failure, answer)
-            _add(made, row, pair, cluster, failure.prompt or "")
-        else:
-            made.needs_human.append(failure)
-    tune = [case for case in cases if case.split == "tune" and case.reference]
-    plain = [case for case in tune if case.category in ("catalogue", "tool", "smalltalk")]
-    for place, case in enumerate(sft.draw(plain, config.replay + config.retention, config.seed)):
-        row = sft.from_case(case, rubric.REPLAY, f"replay:{case.category}")
-        if place >= config.replay:
-            made.retention.append(row)
-            continue
-        _add(made, row, None, case.cluster, sft.user_text(case.messages))
-    refusals = pairs.taught_refusals(cases)
-    alike = [case for case in tune if case.category == "lookalike"]
-    for case in sft.draw(alike, config.lookalikes, config.seed):
-        row = sft.from_case(case, rubric.HARMLESS, "counterfactual")
-        pair = pairs.counterfactual(case, refusals)
-        _add(made, row, pair, case.cluster, sft.user_text(case.messages))
-    made.sft, sft_dropped = sft.merged(made.sft)
-    made.pairs, pairs_dropped = sft.merged(made.pairs)
-    made.dropped = sft_dropped + pairs_dropped
-    return made
-
-
-def _add(
-    made: Made, row: SftExample, pair: PreferencePair | None, cluster: str | None, text: str
-) -> None:
-    made.sft.append(row)
-    made.items.append(split.Item(row.id, cluster, text))
-    if pair:
-        made.pairs.append(pair)
-        made.items.append(split.Item(pair.id, cluster, text))
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
@@ -152,6 +103,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         attacks = jsonl.read(run.input(config.inputs.attacks), Case)
         business = jsonl.read(run.input(config.inputs.business), Case)
         cases = [*attacks, *business]
+        check_mix(config.mix, "configs/build.yaml")
         _refuse_untouchable(failures, cases, config.inputs.failures)
         sources = consent.declared(ws)
         missing = consent.undeclared(sources, (failure.source for failure in failures))
@@ -165,24 +117,33 @@ def main(ws: Workspace, config: Config) -> Outcome:
                 "give failures a `meta.reference`, or take in attacks")  # fmt: skip
             raise BadInput(f"{config.inputs.failures}: no row that can be trained on; {step}")
         rules = load_policy(ws).rules
-        context = lint.Context(HeldOut(cases), rules)
+        context = lint.Context(
+            HeldOut(cases), rules, config.lint,
+            cut.cutter(ws, config.lint.tokenizer, config.lint.seq_len), made.cases,
+        )  # fmt: skip
         report = lint.run(made.pairs, context)
-        _refuse(lint.blocking(report) + _sft_hits(made.sft, context.heldout, rules))
+        in_rows = _sft_hits(made.sft, context)
+        jsonl.write(run.dir / HITS, lint.listed(report, in_rows))
+        _refuse(run, lint.blocking(report) + in_rows)
         kept = {row.id for row in made.sft} | {pair.id for pair in report.kept}
         items = [item for item in made.items if item.id in kept]
         group_of = split.groups(items, config.near_duplicate)
         held = split.validation(group_of, config.validation, config.seed)
         files = {**_files(config, made.sft, report.kept, held)}
         files[config.outputs.retention] = made.retention
-        version = _write(run, config, files)
+        beside = {"lint": lint.limits_hash(context), "rubric": rubric.digest(ws)}
+        version = _write(run, config, files, beside)
+        run.links((twin.dropped, twin.kept, "near twin") for twin in made.twins)
         facts = lint_report.facts(made, report, files, group_of, held)
-        text = lint_report.render(made, report, facts, version)
-        jsonl.write_text(run.output(config.outputs.report), text)
         facts |= {"untrained": missing, "erased": erased}
-        run.note(version=version, **facts)
-        missed = _missed(
-            config.accept, made, files[config.outputs.sft], files[config.outputs.prefs]
-        )
+        page = lint_report.Page(made, report, mine, context, {**facts, **beside}, version)
+        target = run.output(config.outputs.report)
+        jsonl.write_text(target, lint_report.render(page))
+        for name in lint_report.draw(page, target):
+            run.output(name)
+        run.note(version=version, **facts, **beside)
+        rows, prefs = files[config.outputs.sft], files[config.outputs.prefs]
+        missed = _missed(config.accept, made, rows, prefs, facts["template_share"])
     return _outcome(config, run.id, version, facts, missed)
 
 
@@ -198,27 +159,29 @@ def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name
             )
 
 
-def _sft_hits(
-    rows: Sequence[SftExample], heldout: HeldOut, rules: Sequence[Rule]
-) -> list[lint.Hit]:
+def _sft_hits(rows: Sequence[SftExample], context: lint.Context) -> list[lint.Hit]:
+    """What stops the build in an SFT row: held-out text, personal data, a credential."""
     hits = []
-    for row in rows:
-        turns = row.messages or []
-        if hit := heldout.find(turns[:-1]):
-            hits.append(lint.Hit(row.id, f"held-out case {hit.case} ({hit.how})"))
-        for turn in turns:
-            for found in apply(turn.content, rules, b"").findings:
-                hits.append(lint.Hit(row.id, f"{turn.role} holds {found.tag} (rule {found.rule})"))
+    asked = context.heldout.find_all([(row.messages or [])[:-1] for row in rows])
+    for row, hit in zip(rows, asked, strict=True):
+        if hit:
+            hits.append(lint.Hit(row.id, f"held-out case {hit.case} ({hit.how}); {MEND}"))
+    turns = [(row.id, turn) for row in rows for turn in row.messages or []]
+    left = private.left_in([turn.content for _, turn in turns], context.rules)
+    for (id, turn), findings in zip(turns, left, strict=True):
+        for found in findings:
+            why = f"{turn.role} holds {found.tag} (rule {found.rule}); {MEND}"
+            hits.append(lint.Hit(id, why))
     return hits
 
 
-def _refuse(hits: Sequence[lint.Hit]) -> None:
+def _refuse(run: Run, hits: Sequence[lint.Hit]) -> None:
+    """The first hit that stops the build; all of them are kept beside the run."""
     if hits:
-        more = f" (and {len(hits) - 1} more)" if len(hits) > 1 else ""
-        raise BadInput(
-            f"{hits[0].id}: {hits[0].why}{more}; nothing was written: delete the failure "
-            "it was made of, or mend the suite"
-        )
+        name = "the set of pairs" if hits[0].id == lint.WHOLE else hits[0].id
+        where = run.ws.relative(run.dir / HITS)
+        more = f" (and {len(hits) - 1} more, see {where})" if len(hits) > 1 else ""
+        raise BadInput(f"{name}: {hits[0].why}{more}; nothing was written")
 
 
 Files = Mapping[str, list[SftExample] | list[PreferencePair]]
@@ -248,8 +211,9 @@ def _label(row: SftExample | PreferencePair) -> str:
     return row.scenario or row.why
 
 
-def _write(run: Run, config: Config, files: Files) -> str:
-    """The four files, the version file, and the lineage of every row."""
+def _write(run: Run, config: Config, files: Files, beside: Mapping[str, str] | None = None) -> str:
+    """The files, the version file, and the lineage of every row. `beside`: digests of what the rows
+    were checked and written by; they stand beside the id, which is the rows' alone."""
     leaves = {name: [versions.leaf(name, row) for row in rows] for name, rows in files.items()}
     version = versions.root(leaf for found in leaves.values() for leaf in found)
     for name, rows in files.items():
@@ -266,20 +230,19 @@ def _write(run: Run, config: Config, files: Files) -> str:
         run.link(version, name, "is")
     digests = {name: jsonl.digest_file(_beside(run, name)) for name in files}
     counts = {name: len(rows) for name, rows in files.items()}
-    facts = {"id": version, "rows": counts, "files": digests}
-    jsonl.write_json(_beside(run, config.outputs.version), facts)
+    told = {"rows": counts, "files": digests, **(beside or {})}
+    jsonl.write_json(_beside(run, config.outputs.version), {"id": version, **told})
     for name in (*files, config.outputs.version):  # all are written: a full disk changed nothing
         role = "version" if name == config.outputs.version else "data"
         _beside(run, name).replace(run.output(name, role))
-    run.node(version, "version", rows=counts, files=digests)
-    run.event("version", id=version, rows=counts, files=digests)
+    run.node(version, "version", **told)
+    run.event("version", id=version, **told)
     return version
 
 
 def _missed(
-    accept: Accept, made: Made, rows: Sequence[object], prefs: Sequence[object]
+    accept: Accept, made: Made, rows: Sequence[object], prefs: Sequence[object], template: float
 ) -> list[str]:
-    template = lint_report.template_share(made.sft)
     least = (
         ("min_rows", len(rows), accept.min_rows),
         ("min_pairs", len(prefs), accept.min_pairs),

@@ -86,7 +86,8 @@ def _version_file(content: bytes, after: dict[str, Successor], new: dict[str, st
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     counts = Counter(member.file for member in later.members)
-    told = {"id": later.id, "rows": {name: counts[name] for name in files}, "files": files}
+    rows = {name: counts[name] for name in files}
+    told = {**facts, "id": later.id, "rows": rows, "files": files}
     return (json.dumps(told, ensure_ascii=False, indent=2) + "\n").encode()
 
 

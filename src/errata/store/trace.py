@@ -41,7 +41,9 @@ class Config(Section):
 
 
 # What the tree tells of a thing; --json has all.
-_FACTS = {"release": ("state", "stage_percent", "ts"), "candidate": ("adapter",)}
+_FACTS: dict[str, tuple[str, ...]] = {
+    "release": ("state", "stage_percent", "ts"), "candidate": ("adapter",), "version": (),
+}  # fmt: skip
 
 
 def _line(node: Node) -> str:

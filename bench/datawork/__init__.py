@@ -1,0 +1,1 @@
+"""Claims about data: what is measured, on which rows, against whom."""

@@ -1,0 +1,155 @@
+"""Failures and suites → rows of all three kinds: near twins once, in the declared mix, equal ones
+merged. Which failure stands for which is kept, for `errata trace`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+from errata.build import near, pairs, rubric, sft, split
+from errata.build.sample import Line, Mix, draw
+from errata.records import Case, Failure, PreferencePair, SftExample
+
+
+class Knobs(Protocol):
+    """What `make` reads of the config."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def near_failures(self) -> float: ...
+    @property
+    def sample(self) -> int: ...
+    @property
+    def mix(self) -> Mix: ...
+    @property
+    def replay(self) -> int: ...
+    @property
+    def retention(self) -> int: ...
+    @property
+    def lookalikes(self) -> int: ...
+
+
+class Answered(NamedTuple):
+    """A failure and the answer it should have had."""
+
+    failure: Failure
+    ideal: sft.Ideal
+
+
+class Twin(NamedTuple):
+    """A failure that was left out, and the one like it that stands for it."""
+
+    dropped: str
+    kept: str
+
+
+@dataclass
+class Made:
+    """Everything on its way to the files."""
+
+    sft: list[SftExample] = field(default_factory=list)
+    pairs: list[PreferencePair] = field(default_factory=list)
+    items: list[split.Item] = field(default_factory=list)
+    needs_human: list[Failure] = field(default_factory=list)
+    retention: list[SftExample] = field(default_factory=list)
+    cases: dict[str, Case] = field(default_factory=dict)  # pair → the case it was made of
+    twins: list[Twin] = field(default_factory=list)
+    mix: list[Line] = field(default_factory=list)
+    unsampled: int = 0
+    summaries: int = 0
+    dropped: int = 0
+
+    @property
+    def dup_share(self) -> float:
+        """Share of rows that were equal to another one, or would be made of a twin."""
+        left_out = self.dropped + 2 * len(self.twins)  # a failure makes a row and a pair
+        total = len(self.sft) + len(self.pairs) + left_out
+        return left_out / total if total else 0.0
+
+    def add(
+        self, row: SftExample, pair: PreferencePair | None, case: Case | None, text: str
+    ) -> None:
+        """A row and its pair, which the split keeps on one side."""
+        cluster = case.cluster if case else None
+        self.sft.append(row)
+        self.items.append(split.Item(row.id, cluster, text))
+        if pair:
+            self.pairs.append(pair)
+            self.items.append(split.Item(pair.id, cluster, text))
+            if case:
+                self.cases[pair.id] = case
+
+
+def make(failures: Sequence[Failure], cases: Sequence[Case], config: Knobs) -> Made:
+    """Rows of all three kinds, equal ones merged."""
+    by_id = {case.id: case for case in cases}
+    made = Made(summaries=sum(failure.retention == "summary" for failure in failures))
+    answered = []
+    for failure in failures:
+        if failure.retention == "summary":
+            continue
+        if answer := sft.ideal(failure, by_id):
+            answered.append(Answered(failure, answer))
+        else:
+            made.needs_human.append(failure)
+    made.twins = twins(answered, config.near_failures, config.seed)
+    left_out = {twin.dropped for twin in made.twins}
+    kept = [item for item in answered if item.failure.id not in left_out]
+    drawn = draw([item.failure for item in kept], config.mix, config.sample, config.seed)
+    made.mix, made.unsampled = drawn.lines, len(kept) - len(drawn.places)
+    for failure, answer in (kept[place] for place in drawn.places):
+        case = by_id.get(str(failure.meta.get("case")))
+        row, pair = sft.from_failure(failure, answer), pairs.from_failure(failure, answer)
+        made.add(row, pair, case, failure.prompt or "")
+    _from_suites(made, cases, config)
+    made.sft, sft_dropped = sft.merged(made.sft)
+    made.pairs, pairs_dropped = sft.merged(made.pairs)
+    made.dropped = sft_dropped + pairs_dropped
+    return made
+
+
+def twins(answered: Sequence[Answered], threshold: float, seed: int) -> list[Twin]:
+    """Failures of one label whose question, bad answer and ideal together are nearly those of
+    another; the earliest stays. Equal ones are no twins: their rows are merged and name both."""
+    texts = [_whole(item) for item in answered]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, root in enumerate(near.clusters(texts, threshold, seed)):
+        groups.setdefault((root, answered[place].failure.label), []).append(place)
+    found = []
+    for places in groups.values():
+        first = min(places, key=lambda place: _age(answered[place].failure))
+        found += [
+            Twin(answered[place].failure.id, answered[first].failure.id)
+            for place in places
+            if texts[place] != texts[first]
+        ]
+    return sorted(found)
+
+
+def _whole(item: Answered) -> str:
+    turns = [turn.content for turn in sft.turns(item.failure)]
+    return "\n".join([*turns, item.failure.bad_answer or "", item.ideal.text])
+
+
+def _age(failure: Failure) -> tuple[bool, str, str]:
+    return failure.ts is None, failure.ts or "", failure.id
+
+
+def _from_suites(made: Made, cases: Sequence[Case], config: Knobs) -> None:
+    """Plain tune questions as rows, harmless look-alikes as rows and pairs."""
+    tune = [case for case in cases if case.split == "tune" and case.reference]
+    plain = [case for case in tune if case.category in ("catalogue", "tool", "smalltalk")]
+    for place, case in enumerate(sft.draw(plain, config.replay + config.retention, config.seed)):
+        row = sft.from_case(case, rubric.REPLAY, f"replay:{case.category}")
+        if place >= config.replay:
+            made.retention.append(row)
+        else:
+            made.add(row, None, case, sft.user_text(case.messages))
+    refusals = pairs.taught_refusals(cases)
+    alike = [case for case in tune if case.category == "lookalike"]
+    for case in sft.draw(alike, config.lookalikes, config.seed):
+        row = sft.from_case(case, rubric.HARMLESS, "counterfactual")
+        pair = pairs.counterfactual(case, refusals)
+        made.add(row, pair, case, sft.user_text(case.messages))
