@@ -171,7 +171,7 @@ def test_every_word_that_a_stage_records_has_a_translation():
     code = "\n".join(path.read_text(encoding="utf-8") for path in source.rglob("*.py"))
     code = re.sub(r'"""[\s\S]*?"""', "", code)
     steps = re.findall(r'\.links?\(\(?[^()]*, "([a-z ]+)"', code)
-    kinds = re.findall(r'\.nodes?\(\s*\(?[^()]*?, "([a-z]+)"', code)
+    kinds = re.findall(r"""\.nodes?\(\s*[\[(]*[^()\[\]]*?, "([a-z]+)\"""", code)
 
     assert {"took in", "became", "judged by"} <= set(steps)
     assert {"failure", "candidate", "version"} <= set(kinds)

@@ -6,7 +6,7 @@ What is not known is said to be missing; nothing is made up, and no clock is rea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,14 +52,6 @@ class Tally:
             source[1], source[2] = min(source[1] or ts, ts), max(source[2], ts)
         self.policies[failure.redaction.policy if failure.redaction else "none ⚠"] += 1
         self.spans.update(failure.redaction.counts if failure.redaction else {})
-
-
-def tally(failures: Iterable[Failure]) -> Tally:
-    """All of them, counted."""
-    found = Tally()
-    for failure in failures:
-        found.add(failure)
-    return found
 
 
 def render(found: Tally, policy: Policy, quarantined: Mapping[str, int]) -> str:

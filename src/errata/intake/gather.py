@@ -92,15 +92,10 @@ class Gathered:
             "SELECT label, source, line FROM failure ORDER BY label, source, seq"
         )
 
-    def all(self) -> Iterator[Failure]:
-        """All of them."""
-        return map(Failure.model_validate_json, self.lines())
-
-    def fresh(self) -> Iterator[Failure]:
-        """Those that were not there before."""
-        query = "SELECT line FROM failure WHERE fresh ORDER BY seq"
-        for (line,) in self.database.execute(query):
-            yield Failure.model_validate_json(line)
+    def all(self) -> Iterator[tuple[Failure, bool]]:
+        """All of them, and whether each is new."""
+        for line, fresh in self.database.execute("SELECT line, fresh FROM failure ORDER BY seq"):
+            yield Failure.model_validate_json(line), bool(fresh)
 
     def count(self) -> tuple[int, int]:
         """How many there are, and how many of them are new."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -108,30 +109,32 @@ def main(ws: Workspace, config: Config) -> Outcome:
             gathered.drop(tombstone.buried(connection))
         jsonl.write_lines(run.output(config.outputs.failures), gathered.lines())
         buckets.write(run.output(config.outputs.buckets), gathered.by_bucket())
-        sheet = datasheet.render(datasheet.tally(gathered.all()), policy, _quarantined(ws))
+        tally, fresh_from = _link(run, gathered)
+        sheet = datasheet.render(tally, policy, _quarantined(ws))
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
-        _link(run, gathered)
         total, fresh = gathered.count()
         counts = _record(ws, run, taken, cleaner) | {"new": fresh}
         counts["expired"] = _sweep(ws, config, key)
         if counts["expired"]:
             run.event("expiry", rows=counts["expired"], days=config.inbox_days)
-        missing = consent.undeclared(config.sources, (row.source for row in gathered.fresh()))
+        missing = consent.undeclared(config.sources, fresh_from.elements())
     return _with_advice(_outcome(ws, config, run.id, counts, total), missing)
 
 
-def _link(run: Run, gathered: Gathered) -> None:
-    """Where each new failure came from."""
-    run.links((run.id, row.id, "took in") for row in gathered.fresh())
-    run.links(
-        (str(row.meta["release"]), row.id, "failed in")
-        for row in gathered.fresh()
-        if row.meta.get("release")
-    )
-    run.nodes(
-        (row.id, "failure", {"label": row.label, "source": row.source, "ts": row.ts})
-        for row in gathered.fresh()
-    )
+def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | None]]:
+    """Say where each new failure came from; what the datasheet counts, and their sources."""
+    tally, sources = datasheet.Tally(), Counter[str | None]()
+    for failure, fresh in gathered.all():
+        tally.add(failure)
+        if not fresh:
+            continue
+        sources[failure.source] += 1
+        run.link(run.id, failure.id, "took in")
+        if release := failure.meta.get("release"):
+            run.link(str(release), failure.id, "failed in")
+        facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
+        run.nodes([(failure.id, "failure", facts)])
+    return tally, sources
 
 
 def _sweep(ws: Workspace, config: Config, key: bytes) -> int:
