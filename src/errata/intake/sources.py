@@ -14,6 +14,7 @@ from errata.errors import BadInput
 from errata.intake import files, forms
 from errata.intake.fields import NoFailure, Raw, RowError, canonical_label, subject
 from errata.intake.files import Bad
+from errata.intake.traces import MARKS, Traces
 
 
 class Good(NamedTuple):
@@ -35,7 +36,7 @@ def read(path: Path, how: Reading | None = None) -> Iterator[tuple[int, Raw] | B
 
     A missing file, and a first row without the columns that are asked for, raise BadInput.
     """
-    how, first = how or Reading(), True
+    how, first, traces = how or Reading(), True, Traces()
     for found in files.rows(path):
         if isinstance(found, Bad):
             yield found
@@ -44,7 +45,23 @@ def read(path: Path, how: Reading | None = None) -> Iterator[tuple[int, Raw] | B
         if first and how.columns:
             _refuse_missing(path, row, how.columns)
         first = False
-        yield _one(number, _renamed(row, how.columns), how)
+        row = _renamed(row, how.columns)
+        if all(mark in row for mark in MARKS):
+            yield from _held(traces, number, row)
+        else:
+            yield _one(number, row, how)
+    yield from traces.failures()
+
+
+def _held(traces: Traces, number: int, row: dict[str, Any]) -> Iterator[Bad | Good]:
+    """A trace waits for the others of its task; one that succeeded is no failure."""
+    try:
+        traces.add(number, row)
+    except RowError as error:
+        yield Bad(number, error.field, error.reason)
+        return
+    if row["success"]:
+        yield Good(number)
 
 
 def _one(number: int, row: dict[str, Any], how: Reading) -> tuple[int, Raw] | Bad | Good:
