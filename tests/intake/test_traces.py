@@ -88,19 +88,15 @@ def test_traces_become_pairs_of_calls(tmp_path: Path):
     for n in range(12):
         ask = {"role": "user", "content": f"Please tell me where order {n * 7919 + 10007} is now"}
         right, wrong = calls("order_status", str(n)), calls("refund", str(n))
-        rows += [{"messages": [ask, right, says("shipped"), DONE], "success": True, "source": "online"},
-                 {"messages": [ask, wrong], "success": False, "source": "online"}]  # fmt: skip
+        good = {"messages": [ask, right, says("shipped"), DONE], "success": True}
+        rows += [good, {"messages": [ask, wrong], "success": False}]
     jsonl.write(root / "inbox" / "traces.jsonl", rows)
     assert cli.main(["intake", "inbox/traces.jsonl", "-C", str(root)]) == 0
     cli.main(["build", "replay=0", "retention=0", "lookalikes=0", "-C", str(root)])
-    pairs = [
-        row
-        for name in ("prefs", "prefs.valid")
-        for _, row in jsonl.rows(root / f"data/{name}.jsonl")
-    ]
-    assert {(pair["chosen"][:17], pair["rejected"][:11]) for pair in pairs} == {
-        ("CALL order_status", "CALL refund")
-    }
+    files = (root / f"data/{name}.jsonl" for name in ("prefs", "prefs.valid"))
+    pairs = [row for path in files for _, row in jsonl.rows(path)]
+    sides = {(pair["chosen"].split("(")[0], pair["rejected"].split("(")[0]) for pair in pairs}
+    assert sides == {("CALL order_status", "CALL refund")}
     assert all("wrong tool" in pair["tags"] for pair in pairs)
 
 

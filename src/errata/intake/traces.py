@@ -76,7 +76,7 @@ class Traces:
                     yield Bad(
                         trace.line,
                         "messages",
-                        "parts from no trace that succeeded in a step of the agent",
+                        "no step of the agent that differs",
                     )
                 else:
                     yield Bad(trace.line, "success", "no other trace of its task succeeded")
