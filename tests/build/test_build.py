@@ -345,7 +345,7 @@ def test_thresholds_stand_beside_the_version_id_and_do_not_change_it(ws: Workspa
     assert seen[0]["id"] == seen[1]["id"]
     assert seen[0]["lint"] != seen[1]["lint"]
     (ws.policies).mkdir()
-    (ws.policies / "rubric.yaml").write_text("factuality: {en: x, zh: y}\n")
+    (ws.policies / "rubric.yaml").write_text("topics: {law: {en: x, zh: y}}\n")
     stage.main(ws, CONFIG)
     third = json.loads((ws.data / "version.json").read_text())
     assert (third["lint"], third["id"]) == (seen[0]["lint"], seen[0]["id"])

@@ -83,7 +83,7 @@ def test_a_run_records_who_ran_it_and_under_which_rules(
     record = get_run(ws, run.id)
 
     assert (record["actor"], record["roles"]) == ("li@example.com", list(people.ROLES))
-    assert record["policies"] == {"filter": None, "redaction": load_policy(ws).hash}
+    assert record["policies"] == {"filter": None, "rubric": None, "redaction": load_policy(ws).hash}
     diff = objects.get(ws, record["git_diff"]).read_text()
     assert "-a = 1" in diff
     assert "+a = 2" in diff

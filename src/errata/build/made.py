@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
-from errata.build import near, pairs, rubric, sft, split
+from errata.build import near, pairs, sft, split
+from errata.build.rubric import Rubric, shipped
 from errata.build.sample import Line, Mix, draw
 from errata.records import Case, Failure, PreferencePair, SftExample
 
@@ -82,15 +83,17 @@ class Made:
                 self.cases[pair.id] = case
 
 
-def make(failures: Sequence[Failure], cases: Sequence[Case], config: Knobs) -> Made:
+def make(
+    failures: Sequence[Failure], cases: Sequence[Case], config: Knobs, rubric: Rubric | None = None
+) -> Made:
     """Rows of all three kinds, equal ones merged."""
-    by_id = {case.id: case for case in cases}
+    by_id, rubric = {case.id: case for case in cases}, rubric or shipped()
     made = Made(summaries=sum(failure.retention == "summary" for failure in failures))
     answered = []
     for failure in failures:
         if failure.retention == "summary":
             continue
-        if answer := sft.ideal(failure, by_id):
+        if answer := sft.ideal(failure, by_id, rubric):
             answered.append(Answered(failure, answer))
         else:
             made.needs_human.append(failure)
@@ -101,9 +104,10 @@ def make(failures: Sequence[Failure], cases: Sequence[Case], config: Knobs) -> M
     made.mix, made.unsampled = drawn.lines, len(kept) - len(drawn.places)
     for failure, answer in (kept[place] for place in drawn.places):
         case = by_id.get(str(failure.meta.get("case")))
-        row, pair = sft.from_failure(failure, answer), pairs.from_failure(failure, answer)
+        row = sft.from_failure(failure, answer, rubric)
+        pair = pairs.from_failure(failure, answer, rubric)
         made.add(row, pair, case, failure.prompt or "")
-    _from_suites(made, cases, config)
+    _from_suites(made, cases, config, rubric)
     made.sft, sft_dropped = sft.merged(made.sft)
     made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
@@ -137,12 +141,12 @@ def _age(failure: Failure) -> tuple[bool, str, str]:
     return failure.ts is None, failure.ts or "", failure.id
 
 
-def _from_suites(made: Made, cases: Sequence[Case], config: Knobs) -> None:
+def _from_suites(made: Made, cases: Sequence[Case], config: Knobs, rubric: Rubric) -> None:
     """Plain tune questions as rows, harmless look-alikes as rows and pairs."""
     tune = [case for case in cases if case.split == "tune" and case.reference]
     plain = [case for case in tune if case.category in ("catalogue", "tool", "smalltalk")]
     for place, case in enumerate(sft.draw(plain, config.replay + config.retention, config.seed)):
-        row = sft.from_case(case, rubric.REPLAY, f"replay:{case.category}")
+        row = sft.from_case(case, rubric.replay, f"replay:{case.category}")
         if place >= config.replay:
             made.retention.append(row)
         else:
@@ -150,6 +154,6 @@ def _from_suites(made: Made, cases: Sequence[Case], config: Knobs) -> None:
     refusals = pairs.taught_refusals(cases)
     alike = [case for case in tune if case.category == "lookalike"]
     for case in sft.draw(alike, config.lookalikes, config.seed):
-        row = sft.from_case(case, rubric.HARMLESS, "counterfactual")
-        pair = pairs.counterfactual(case, refusals)
+        row = sft.from_case(case, rubric.harmless, "counterfactual")
+        pair = pairs.counterfactual(case, refusals, rubric)
         made.add(row, pair, case, sft.user_text(case.messages))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from errata import jsonl
-from errata.build import rubric
+from errata.build.rubric import Rubric, pick
 from errata.build.sft import Ideal, turns
 from errata.records import Case, Failure, Message, PreferencePair
 from errata.text import language
@@ -16,7 +16,7 @@ def pair_id(prompt: Sequence[Message], chosen: str, rejected: str) -> str:
     return "p-" + jsonl.digest([list(prompt), chosen, rejected])[7:23]
 
 
-def from_failure(failure: Failure, answer: Ideal) -> PreferencePair:
+def from_failure(failure: Failure, answer: Ideal, rubric: Rubric) -> PreferencePair:
     """Chosen: the ideal. Rejected: what the model said, which is what it must unlearn."""
     prompt, spoken = turns(failure), language(failure.prompt or "")
     rejected = failure.bad_answer or ""
@@ -25,7 +25,7 @@ def from_failure(failure: Failure, answer: Ideal) -> PreferencePair:
         prompt=prompt,
         chosen=answer.text,
         rejected=rejected,
-        reason=rubric.REASON[failure.label].speak(spoken),
+        reason=rubric.labels[failure.label].reason.speak(spoken),
         tags=list(dict.fromkeys([failure.label, spoken, *failure.tags])),
         source=failure.source,
         ts=failure.ts,
@@ -45,18 +45,19 @@ def taught_refusals(cases: Iterable[Case]) -> dict[str, list[str]]:
     return found
 
 
-def counterfactual(case: Case, refusals: dict[str, list[str]]) -> PreferencePair:
+def counterfactual(case: Case, refusals: dict[str, list[str]], rubric: Rubric) -> PreferencePair:
     """A harmless look-alike: chosen is its answer, rejected a refusal."""
     spoken = case.language
-    texts = refusals.get(spoken) or [words.speak(spoken) for words in rubric.REFUSALS["jailbreak"]]
-    rejected = texts[rubric.pick(case.id, len(texts))]
+    own = rubric.labels["jailbreak"].refusals
+    texts = refusals.get(spoken) or [words.speak(spoken) for words in own]
+    rejected = texts[pick(case.id, len(texts))]
     chosen = case.reference or ""
     return PreferencePair(
         id=pair_id(case.messages, chosen, rejected),
         prompt=case.messages,
         chosen=chosen,
         rejected=rejected,
-        reason=rubric.OVER_REFUSAL.speak(spoken),
+        reason=rubric.over_refusal.speak(spoken),
         tags=["over-refusal", spoken, case.family],
         source="suite",
         origin="reference",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from errata import jsonl
-from errata.build import rubric
+from errata.build.rubric import Rubric, Words, pick
 from errata.records import Case, Failure, Message, Origin, PreferencePair, SftExample
 from errata.text import language
 
@@ -30,14 +30,15 @@ def user_text(messages: Sequence[Message]) -> str:
     return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
 
 
-def ideal(failure: Failure, cases: Mapping[str, Case]) -> Ideal | None:
+def ideal(failure: Failure, cases: Mapping[str, Case], rubric: Rubric) -> Ideal | None:
     """The reference of the failure or of its case, else a template for an attack, else None."""
     reference = failure.meta.get("reference")
     if not reference:
         case = cases.get(str(failure.meta.get("case")))
         reference = case.reference if case else None
     if reference:
-        return Ideal(str(reference), "reference")
+        human = failure.meta.get("origin") == "human"  # a user or a reviewer wrote it
+        return Ideal(str(reference), "human" if human else "reference")
     text = rubric.template(failure, language(failure.prompt or ""))
     return Ideal(text, "template") if text else None
 
@@ -65,15 +66,15 @@ def example(
     )
 
 
-def from_failure(failure: Failure, answer: Ideal) -> SftExample:
+def from_failure(failure: Failure, answer: Ideal, rubric: Rubric) -> SftExample:
     """The answer this failure should have had."""
-    why = rubric.WHY[failure.label].speak(language(failure.prompt or ""))
+    why = rubric.labels[failure.label].why.speak(language(failure.prompt or ""))
     return example(
         turns(failure), answer, why, failure.label, failure.id, failure.source, failure.ts
     )
 
 
-def from_case(case: Case, why: rubric.Words, scenario: str) -> SftExample:
+def from_case(case: Case, why: Words, scenario: str) -> SftExample:
     """A suite's question with its reference answer."""
     answer = Ideal(case.reference or "", "reference")
     return example(case.messages, answer, why.speak(case.language), scenario, case.id, "suite")
@@ -96,7 +97,7 @@ def draw(cases: Iterable[Case], count: int, seed: int) -> list[Case]:
 
 
 def _order(seed: int, id: str) -> tuple[int, str]:
-    return rubric.pick(f"{seed}|{id}", 1 << 62), id
+    return pick(f"{seed}|{id}", 1 << 62), id
 
 
 def merged(rows: Iterable[Row]) -> tuple[list[Row], int]:

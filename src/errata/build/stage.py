@@ -111,7 +111,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
             erased = tombstone.among(connection, (failure.id for failure in failures))
         mine = [f for f in failures if f.id not in erased]
         may = [f for f in mine if consent.may(sources, f.source, "training")]
-        made = make(may, cases, config)
+        words = rubric.load(ws)
+        made = make(may, cases, config, words)
         if not made.sft:
             step = f"add {consent.advice(missing)}" if missing else (
                 "give failures a `meta.reference`, or take in attacks")  # fmt: skip
@@ -131,7 +132,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         held = split.validation(group_of, config.validation, config.seed)
         files = {**_files(config, made.sft, report.kept, held)}
         files[config.outputs.retention] = made.retention
-        beside = {"lint": lint.limits_hash(context), "rubric": rubric.digest(ws)}
+        beside = {"lint": lint.limits_hash(context), "rubric": words.hash}
         version = _write(run, config, files, beside)
         run.links((twin.dropped, twin.kept, "near twin") for twin in made.twins)
         facts = lint_report.facts(made, report, files, group_of, held)

@@ -67,8 +67,8 @@ def policies(ws: Workspace) -> dict[str, str | None]:
     """Hashes of the policies a run worked under; None where the workspace has none."""
     from errata.intake.redact import load_policy  # rooms above the store are asked when needed
 
-    path = ws.policies / "filter.yaml"
-    found: dict[str, str | None] = {"filter": digest_file(path) if path.is_file() else None}
+    named = {name: ws.policies / f"{name}.yaml" for name in ("filter", "rubric")}
+    found = {name: digest_file(path) if path.is_file() else None for name, path in named.items()}
     try:
         found["redaction"] = load_policy(ws).hash
     except BadInput:  # intake will say so; a run that redacts nothing need not fail of it
