@@ -12,30 +12,29 @@ wall from the start, so the second pass sees exactly what the first one left.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import re
 import secrets
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from errata import config as configs
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
+from errata.intake import fold
 from errata.intake.rules import OPTIONAL, RULES, Rule
+from errata.intake.spans import find
 from errata.records import Label
 from errata.store import keys
 from errata.workspace import Workspace
 
-WALL = "\x00"
-TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
-INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
 POLICY_FILE = "policies/redaction.yaml"
 
 
@@ -82,11 +81,13 @@ class Redacted(NamedTuple):
     findings: list[Finding]
 
 
-class Span(NamedTuple):
+class Named(NamedTuple):
+    """A span of the shadow, and the pseudonym that stands for it."""
+
     start: int
     end: int
-    rank: int
-    whole: bool  # False where several rules met and the union was taken
+    name: str
+    rule: Rule
 
 
 @cache
@@ -103,7 +104,10 @@ def _active(off: tuple[str, ...], on: tuple[str, ...]) -> tuple[Rule, ...]:
 def _policy_hash(
     off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
 ) -> str:
-    rules = [[rule.id, rule.tag, rule.pattern.pattern] for rule in _active(off, on)]
+    rules = [
+        [rule.id, rule.tag, rule.pattern.pattern, rule.not_after.pattern if rule.not_after else ""]
+        for rule in _active(off, on)
+    ]
     kept = {"vault": list(vault)} if vault else {}
     return jsonl.digest({"rules": rules, "retention": list(retention), **kept})
 
@@ -122,7 +126,7 @@ def load_policy(ws: Workspace) -> Policy:
 
 def tokens(value: str, key: bytes) -> set[str]:
     """Every pseudonym that a value may have got, whichever rule found it."""
-    shadow = _shadow(value)[0]
+    shadow = fold.shadow(value)[0]
     forms = {(rule.tag, form) for rule in RULES for form in (shadow, rule.canon(shadow))}
     return {f"<{tag}:{keyed_hash(key, tag, form)[:8]}>" for tag, form in forms}
 
@@ -162,56 +166,7 @@ def process_key() -> bytes:
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
     data = "\x1f".join(parts).encode("utf-8", "surrogatepass")
-    return hmac.new(key, data, hashlib.sha256).hexdigest()
-
-
-def _shadow(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
-    """What the rules look at, and for each of its characters where it starts and ends in `text`."""
-    plain = text.isascii() or (
-        unicodedata.is_normalized("NFKC", text) and INVISIBLE.isdisjoint(text)
-    )
-    tokens = {match.start(): match.end() for match in TOKEN.finditer(text)} if "<" in text else {}
-    if plain and not tokens:
-        return text, range(len(text)), range(1, len(text) + 1)
-    out, starts, ends, at = [], [], [], 0
-    while at < len(text):
-        end = tokens.get(at, at + 1)
-        char = WALL if at in tokens else _plain_char(text[at])
-        if char:
-            out.append(char)
-            starts.append(at)
-            ends.append(end)
-        at = end
-    return "".join(out), starts, ends
-
-
-def _plain_char(char: str) -> str:
-    """Nothing for an invisible one, the plain form where that is one character."""
-    if char in INVISIBLE:
-        return ""
-    folded = unicodedata.normalize("NFKC", char)
-    return folded if len(folded) == 1 else char
-
-
-def _matches(shadow: str, rules: Sequence[Rule]) -> list[Span]:
-    """All confirmed matches, overlapping ones joined under the name of the earliest rule."""
-    found: list[Span] = []
-    for rank, rule in enumerate(rules):
-        group = "value" if "value" in rule.pattern.groupindex else 0
-        for match in rule.pattern.finditer(shadow):
-            if rule.check(match[group]):
-                found.append(Span(*match.span(group), rank, whole=True))
-    found.sort()
-    merged: list[Span] = []
-    for span in found:
-        last = merged[-1] if merged else None
-        if last and span.start < last.end:
-            rank, end = min(last.rank, span.rank), max(last.end, span.end)
-            same = (last.start, last.end) == (span.start, end) == (span.start, span.end)
-            merged[-1] = Span(last.start, end, rank, whole=last.whole and same)
-        else:
-            merged.append(span)
-    return merged
+    return hmac.digest(key, data, "sha256").hex()
 
 
 def redact(
@@ -233,34 +188,59 @@ def _key_here() -> bytes:
 
 
 def apply(text: str, rules: Sequence[Rule], key: bytes) -> Redacted:
-    shadow, starts, ends = _shadow(text)
-    done: list[tuple[Finding, str]] = []
-    while spans := _matches(shadow, rules):
-        parts: list[str] = []
-        new_starts: list[int] = []
-        new_ends: list[int] = []
-        at = 0
-        for start, end, rank, whole in spans:
-            rule, value = rules[rank], shadow[start:end]
-            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
-            finding = Finding(rule.id, starts[start], ends[end - 1], rule.tag)
-            done.append((finding, f"<{rule.tag}:{name}>"))
-            parts += [shadow[at:start], WALL]
-            new_starts += [*starts[at:start], starts[start]]
-            new_ends += [*ends[at:start], ends[end - 1]]
-            at = end
-        shadow = "".join(parts) + shadow[at:]
-        starts, ends = [*new_starts, *starts[at:]], [*new_ends, *ends[at:]]
-    return _replace(text, _outermost(done))
+    """One text, redacted."""
+    return redact_many([text], rules, key)[0]
 
 
-def _outermost(done: list[tuple[Finding, str]]) -> list[tuple[Finding, str]]:
+def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
+    """A batch of texts, each as `apply` would redact it, many times faster than one by one."""
+    shadow, places = fold.shadow(fold.joined(texts))
+    outer = list(fold.starts(texts))
+    inner = outer
+    if places is not None:  # something invisible was left out: offsets of the shadow are others
+        inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
+    out = [Redacted(text, []) for text in texts]
+    named = _outermost(_rounds(shadow, inner, rules, key))
+    for number, group in groupby(named, key=lambda item: bisect_right(inner, item.start) - 1):
+        first = outer[number]
+        found = []
+        for start, end, name, rule in group:
+            if places is not None:
+                start, end = int(places[start]), int(places[end - 1]) + 1
+            found.append((Finding(rule.id, start - first, end - first, rule.tag), name))
+        out[number] = _replace(texts[number], found)
+    return out
+
+
+def _rounds(
+    shadow: str, starts: Sequence[int], rules: Sequence[Rule], key: bytes
+) -> Iterator[Named]:
+    """What the rules find, then what they find where that is a wall, until they find nothing."""
+    origin: Sequence[int] = starts
+    while spans := find(shadow, starts, rules):
+        texts: list[str] = []
+        origins: list[int] = []
+        for number, group in groupby(spans, key=lambda span: bisect_right(starts, span.start) - 1):
+            first, shift = starts[number], origin[number] - starts[number]
+            parts, at = [], first
+            for start, end, rank, whole in group:
+                rule, value = rules[rank], shadow[start:end]
+                name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
+                yield Named(start + shift, end + shift, f"<{rule.tag}:{name}>", rule)
+                parts += [shadow[at:start], fold.WALL * (end - start)]
+                at = end
+            texts.append("".join(parts) + shadow[at : starts[number + 1] - 1])
+            origins.append(origin[number])
+        shadow, starts, origin = fold.SEPARATOR.join(texts), list(fold.starts(texts)), origins
+
+
+def _outermost(done: Iterable[Named]) -> Iterator[Named]:
     """In order of the text; a span found later may hold an earlier one, and then stands for it."""
-    kept: list[tuple[Finding, str]] = []
-    for item in sorted(done, key=lambda item: (item[0].start, -item[0].end)):
-        if not kept or item[0].start >= kept[-1][0].end:
-            kept.append(item)
-    return kept
+    end = 0
+    for item in sorted(done, key=lambda item: (item.start, -item.end)):
+        if item.start >= end:
+            yield item
+            end = item.end
 
 
 def _replace(text: str, done: list[tuple[Finding, str]]) -> Redacted:
