@@ -17,7 +17,7 @@ import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
-from itertools import groupby
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +30,7 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import fold
 from errata.intake.rules import OPTIONAL, RULES, Rule
-from errata.intake.spans import find
+from errata.intake.spans import Span, rounds
 from errata.records import Label
 from errata.store import keys
 from errata.workspace import Workspace
@@ -81,13 +81,7 @@ class Redacted(NamedTuple):
     findings: list[Finding]
 
 
-class Named(NamedTuple):
-    """A span of the shadow, and the pseudonym that stands for it."""
-
-    start: int
-    end: int
-    name: str
-    rule: Rule
+Named = tuple[Finding, str]  # and the pseudonym that stands for it
 
 
 @cache
@@ -200,50 +194,42 @@ def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
     out = [Redacted(text, []) for text in texts]
-    named = _outermost(_rounds(shadow, inner, rules, key))
-    for number, group in groupby(named, key=lambda item: bisect_right(inner, item.start) - 1):
+    done: list[Named] = []
+    number, end = -1, -1
+    for span in _outermost(chain.from_iterable(rounds(shadow, inner, rules))):
+        if span.start >= end:
+            if done:
+                out[number] = _replaced(texts[number], done)
+            done = []
+            number = bisect_right(inner, span.start) - 1
+            end = inner[number + 1]
+        start, stop, rank, whole = span
+        rule, value = rules[rank], shadow[start:stop]
+        name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
+        if places is not None:
+            start, stop = int(places[start]), int(places[stop - 1]) + 1
         first = outer[number]
-        found = []
-        for start, end, name, rule in group:
-            if places is not None:
-                start, end = int(places[start]), int(places[end - 1]) + 1
-            found.append((Finding(rule.id, start - first, end - first, rule.tag), name))
-        out[number] = _replace(texts[number], found)
+        finding = Finding(rule.id, start - first, stop - first, rule.tag)
+        done.append((finding, f"<{rule.tag}:{name}>"))
+    if done:
+        out[number] = _replaced(texts[number], done)
     return out
 
 
-def _rounds(
-    shadow: str, starts: Sequence[int], rules: Sequence[Rule], key: bytes
-) -> Iterator[Named]:
-    """What the rules find, then what they find where that is a wall, until they find nothing."""
-    origin: Sequence[int] = starts
-    while spans := find(shadow, starts, rules):
-        texts: list[str] = []
-        origins: list[int] = []
-        for number, group in groupby(spans, key=lambda span: bisect_right(starts, span.start) - 1):
-            first, shift = starts[number], origin[number] - starts[number]
-            parts, at = [], first
-            for start, end, rank, whole in group:
-                rule, value = rules[rank], shadow[start:end]
-                name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
-                yield Named(start + shift, end + shift, f"<{rule.tag}:{name}>", rule)
-                parts += [shadow[at:start], fold.WALL * (end - start)]
-                at = end
-            texts.append("".join(parts) + shadow[at : starts[number + 1] - 1])
-            origins.append(origin[number])
-        shadow, starts, origin = fold.SEPARATOR.join(texts), list(fold.starts(texts)), origins
-
-
-def _outermost(done: Iterable[Named]) -> Iterator[Named]:
+def _outermost(found: Iterable[Span]) -> Iterator[Span]:
     """In order of the text; a span found later may hold an earlier one, and then stands for it."""
     end = 0
-    for item in sorted(done, key=lambda item: (item.start, -item.end)):
-        if item.start >= end:
-            yield item
-            end = item.end
+    for span in sorted(found, key=_outer):
+        if span.start >= end:
+            yield span
+            end = span.end
 
 
-def _replace(text: str, done: list[tuple[Finding, str]]) -> Redacted:
+def _outer(span: Span) -> tuple[int, int]:
+    return span.start, -span.end
+
+
+def _replaced(text: str, done: list[Named]) -> Redacted:
     out, at = [], 0
     for finding, token in done:
         out += [text[at : finding.start], token]

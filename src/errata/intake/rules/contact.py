@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from errata.intake.checks import (
     area_code,
     mail_form,
@@ -21,8 +19,9 @@ from errata.intake.rules.rule import (
     NAMED_PHONE,
     NUMERALS,
     ORDER,
-    SEVEN_DIGITS,
+    ORDER_OR_ACCOUNT,
     Rule,
+    digits,
     gate,
     rx,
 )
@@ -88,7 +87,7 @@ CN_MOBILE = Rule(
         + _AFTER_1
         + r"(?![0-9])(?![0-9a-fA-F]{6})(?![a-fA-F](?![a-z]))"
     ),
-    SEVEN_DIGITS,
+    digits(11),
     catches=(
         "我的手机是⟦13812345678⟧谢谢",
         "电话⟦138-1234-5678⟧。",
@@ -153,7 +152,7 @@ PHONE = Rule(
               | [1-9][0-9]{1,4}\)?[-.\ ][0-9]{5,8})
           )(?:\ ?(?:x|ext\.?)\ ?[0-9]{1,6})?(?![0-9A-Za-z])(?!-[0-9])"""
     ),
-    SEVEN_DIGITS,
+    digits(9),
     catches=(
         "call ⟦+44 20 7946 0958⟧ today",
         "座机⟦010-62345678⟧转分机",
@@ -194,7 +193,7 @@ PHONE_PLAIN = Rule(
         r"""[2-9](?<![0-9A-Za-z.+_/=\#-].)(?<![^\x00-\x7f]\s.)(?<![^\x00-\x7f].)
             [0-9]{2}[2-9][0-9]{6}(?![0-9A-Za-z_-])(?!\s?[^\x00-\x7f])"""
     ),
-    SEVEN_DIGITS,
+    digits(10),
     catches=("text ⟦4155552671⟧ works too", "⟦2125557788⟧"),
     spares=(
         "order 4155552671",
@@ -206,14 +205,7 @@ PHONE_PLAIN = Rule(
     ),
     check=area_code,
     canon=phone_key,
-    not_after=re.compile(
-        ORDER.pattern.replace(
-            "(?:订单",
-            "(?:account|acct|routing|member|customer|user|policy|employee|id|no\\.|zip|订单",
-            1,
-        ),
-        ORDER.flags,
-    ),
+    not_after=ORDER_OR_ACCOUNT,
 )
 PHONE_NAMED = Rule(
     "phone-named",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from errata.intake import checks
 from errata.intake.checks import (
-    digits,
     iban,
     letters_and_digits,
     luhn,
@@ -16,8 +16,8 @@ from errata.intake.rules.rule import (
     ORDER,
     PASSPORT_WORD,
     PLATE,
-    SEVEN_DIGITS,
     Rule,
+    digits,
     gate,
     rx,
 )
@@ -29,7 +29,7 @@ RESIDENT_ID = Rule(
         r"""[1-9](?<![0-9A-Za-z].)[0-9]{5}[-\ ]?(?:18|19|20)[0-9]{2}[-\ ]?(?:0[1-9]|1[0-2])[-\ ]?
             (?:0[1-9]|[12][0-9]|3[01])[-\ ]?[0-9]{3}[-\ ]?[0-9Xx](?![0-9A-Za-z])"""
     ),
-    SEVEN_DIGITS,
+    digits(17),
     catches=(
         "身份证号⟦11010519491231002X⟧请核对",
         "证件⟦440524188001010014⟧，",
@@ -39,7 +39,7 @@ RESIDENT_ID = Rule(
     ),
     spares=("身份证号110105194912310021", "流水 110105194902310025", "编号 110105194912310"),
     check=resident_id,
-    canon=digits,
+    canon=checks.digits,
 )
 RESIDENT_ID_15 = Rule(
     "cn-resident-id-15",
@@ -48,11 +48,11 @@ RESIDENT_ID_15 = Rule(
         r"""[1-8](?<![0-9A-Za-z].)(?<![0-9][-.].)[0-9]{7}
             (?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}(?![0-9A-Za-z])"""
     ),
-    SEVEN_DIGITS,
+    digits(15),
     catches=("老身份证⟦110105491231002⟧", "证件号：⟦440524800101001⟧。"),
     spares=("110105491331002", "订单号 110105491231002", "990105491231002", "1101054912310021"),
     check=resident_id,
-    canon=digits,
+    canon=checks.digits,
     not_after=ORDER,
 )
 SSN = Rule(
@@ -62,10 +62,10 @@ SSN = Rule(
         r"""[0-8](?<![0-9A-Za-z.-].)[0-9]{2}(?<!000)(?<!666)(?P<gap>[-\ .])
             (?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}(?![0-9A-Za-z])(?!-[0-9])"""
     ),
-    SEVEN_DIGITS,
+    digits(9),
     catches=("my ssn is ⟦536-22-1234⟧.", "社保号⟦536 22 1234⟧"),
     spares=("666-22-1234", "536-00-1234", "part 536-22-1234", "2025-12-1234", "536-22.1234"),
-    canon=digits,
+    canon=checks.digits,
     not_after=ORDER,
 )
 PASSPORT = Rule(
@@ -75,7 +75,7 @@ PASSPORT = Rule(
         r"""[EGHMDSPeghmdsp](?<![0-9A-Za-z].)(?:(?<=[EDSPedsp])[A-HJ-NP-Za-hj-np-z][0-9]{7}
             |(?<=[EGHMeghm])[0-9]{8})(?![0-9A-Za-z])"""
     ),
-    SEVEN_DIGITS,
+    digits(7),
     catches=("护照⟦E12345678⟧已过期", "passport ⟦EA1234567⟧", "通行证⟦H12345678⟧，"),
     spares=("型号 E12345678", "E1234567", "order G12345678", "E123456789", "abcE12345678"),
     canon=str.upper,
@@ -98,8 +98,7 @@ PLATE_CN = Rule(
     "cn-plate",
     "PLATE",
     rx(
-        PLATE.pattern.pattern
-        + r"""[-·•.\ ]{0,2}
+        r"""[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][A-Za-z][-·•.\ ]{0,2}
             (?:[A-HJ-NP-Za-hj-np-z0-9]{4,5}[A-HJ-NP-Za-hj-np-z0-9挂学警港澳]|[0-9]{4}[挂学警港澳])(?![0-9A-Za-z])"""
     ),
     PLATE,
@@ -118,7 +117,7 @@ SOCIAL_CREDIT = Rule(
     "cn-social-credit",
     "ORG_ID",
     rx(r"""[1-9ANY](?<![0-9A-Za-z].)[1-9][0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9A-Za-z])"""),
-    SEVEN_DIGITS,
+    digits(7),
     catches=("税号⟦91350100M000100Y43⟧开票", "信用代码：⟦91110000600037341L⟧"),
     spares=("91350100M000100Y44", "91110000600037341A", "913501000000000000"),
     check=social_credit,
@@ -131,7 +130,7 @@ BANK_CARD = Rule(
             |(?<=3)(?:0[0-5]|[4-9][0-9])[0-9]|(?<=2)(?:2(?:2[1-9]|[3-9][0-9])|[3-6][0-9]{2}|7[01][0-9]|720|131)
             |(?<=8)1[0-9]{2}|(?<=9)558|(?<=1)800)(?:[-\ ]?[0-9]){8,15}(?![0-9A-Za-z])(?![-\ ][0-9]{3})"""
     ),
-    SEVEN_DIGITS,
+    digits(12),
     catches=(
         "卡号⟦4111111111111111⟧请核对",
         "银联⟦6222021234567890128⟧。",
@@ -151,7 +150,7 @@ BANK_CARD = Rule(
         "tracking id: 4111111111111111",
     ),
     check=luhn,
-    canon=digits,
+    canon=checks.digits,
     not_after=ORDER,
     sheds=True,
 )
@@ -171,7 +170,12 @@ IBAN = Rule(
     "iban",
     "IBAN",
     rx(rf"(?<![0-9A-Za-z])(?:{_BY_LENGTH})(?![0-9A-Za-z])"),
-    gate("iban", r"[0-9](?<=[a-z]{2}.)[0-9][- ]?[0-9a-z]{4}[- ]?[0-9a-z]{3}", lower=True),
+    gate(
+        "iban",
+        r"[0-9](?<=[a-z]{2}.)(?=[0-9][- ]?[0-9a-z]{4}[- ]?[0-9a-z]{3})",
+        lower=True,
+        around=(2, 70),
+    ),
     catches=(
         "转到⟦DE89370400440532013000⟧",
         "⟦GB82 WEST 1234 5698 7654 32⟧ please",

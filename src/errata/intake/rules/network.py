@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errata.intake.checks import ipv6, mac, routable, secret_value
-from errata.intake.rules.rule import COLONS, DOTS, ORDER, Rule, gate, rx
+from errata.intake.rules.rule import DOTS, ORDER, Rule, gate, rx
 
 IPV4 = Rule(
     "ipv4",
@@ -30,7 +30,7 @@ IPV6 = Rule(
     "ipv6",
     "IP",
     rx(r"""(?<![0-9A-Za-z:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}(?![0-9A-Za-z:.])"""),
-    COLONS,
+    gate("colons", r":[0-9A-Fa-f]{0,4}:"),
     catches=(
         "来自⟦2400:3200:baba::1⟧",
         "⟦fe80:0:0:0:204:61ff:fe9d:f156⟧",
@@ -46,7 +46,7 @@ MAC = Rule(
     rx(
         r"(?<![0-9A-Za-z:-])[0-9A-Fa-f]{2}(?P<gap>[:-])(?:[0-9A-Fa-f]{2}(?P=gap)){4}[0-9A-Fa-f]{2}(?![0-9A-Za-z:-])"
     ),
-    COLONS,
+    gate("octets", r"[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"),
     catches=("网卡⟦3c:22:fb:4d:0a:91⟧", "mac ⟦3C-22-FB-4D-0A-91⟧."),
     spares=("20-25-12-16-10-30", "00:00:00:00:00:00", "3c:22:fb:4d:0a", "3c:22-fb:4d-0a:91"),
     check=mac,

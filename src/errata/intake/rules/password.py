@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errata.intake.checks import secret_value, short_digits, strong_value, very_strong_value
-from errata.intake.rules.rule import SECRET_WORD, Rule, rx
+from errata.intake.rules.rule import PIN_WORD, SECRET_WORD, Rule, rx
 
 # A password as people type one: printable ASCII without quotes, commas and angle brackets, and not
 # ending in the punctuation of the sentence around it.
@@ -175,7 +175,7 @@ DIGITS = Rule(
           | (?<![A-Za-z])(?i:password|passwd|pwd|passcode|pin)(?:\s{0,3}[:=]\s{0,3}|\s(?i:is)\s))
             (?P<value>[0-9]{4,8})(?![0-9A-Za-z])"""
     ),
-    SECRET_WORD,
+    PIN_WORD,
     catches=("密码是⟦123456⟧。", "my PIN is ⟦4821⟧", "password: ⟦12345678⟧"),
     spares=("订单 48213", "密码是 hunter2", "password length is 8"),
     check=short_digits,

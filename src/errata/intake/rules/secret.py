@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errata.intake.checks import random_string, strong_value
-from errata.intake.rules.rule import LONG, PRIVATE, Rule, gate, rx
+from errata.intake.rules.rule import LONG, Gate, Rule, rx, words
 
 _END = r"(?=\x1e)|\Z"  # of the text, also inside a batch
 
@@ -11,7 +11,7 @@ JWT = Rule(
     "jwt",
     "JWT",
     rx(r"""(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"""),
-    gate("jwt", "eyJ"),
+    Gate("jwt", ("eyJ",)),
     catches=(
         "令牌⟦eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.SflKxwRJSMeKKF2QT4fw⟧。",
         "cookie ⟦eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.⟧",
@@ -27,7 +27,7 @@ PEM = Rule(
         + _END
         + ")"
     ),
-    PRIVATE,
+    Gate("private", ("PRIVATE KEY",)),
     catches=(
         "key: ⟦-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----⟧ end",
         "截断的⟦-----BEGIN RSA PRIVATE KEY-----\nMIIEow⟧",
@@ -44,13 +44,13 @@ API_KEY = Rule(
           | (?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}                   # AWS
           | LTAI[A-Za-z0-9]{12,28}                                # Alibaba Cloud
           | AKID[A-Za-z0-9]{13,40} | AKLT[A-Za-z0-9_-]{20,60}     # Tencent Cloud, Volcengine
-          | bce-v3/ALTAK-[A-Za-z0-9]{10,}/[a-f0-9]{32,}           # Baidu
+          | bce-v3/ALTAK-[A-Za-z0-9]{10,}/[a-f0-9]{32,64}         # Baidu
           | gh[pousr]_[A-Za-z0-9]{30,} | github_pat_[A-Za-z0-9_]{22,}
           | gl(?:pat|dt|rt|ptt)-[A-Za-z0-9_-]{20,} | ATATT3[A-Za-z0-9_=-]{20,}
           | xox[abeoprs]-[A-Za-z0-9-]{10,} | xapp-[0-9]-[A-Za-z0-9-]{20,}   # Slack
           | AIza[A-Za-z0-9_-]{35} | ya29\.[A-Za-z0-9_-]{20,} | GOCSPX-[A-Za-z0-9_-]{20,}  # Google
           | hf_[A-Za-z0-9]{30,} | npm_[A-Za-z0-9]{36} | pypi-[A-Za-z0-9_-]{50,}
-          | SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,} | key-[0-9a-z]{32}   # SendGrid, Mailgun
+          | SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64} | key-[0-9a-z]{32}   # SendGrid, Mailgun
           | (?:AC|SK)[0-9a-f]{32}                                 # Twilio
           | dop_v1_[a-f0-9]{64} | tvly-[A-Za-z0-9-]{20,} | gsk_[A-Za-z0-9]{40,} | xai-[A-Za-z0-9]{40,}
           | pplx-[A-Za-z0-9]{32,} | r8_[A-Za-z0-9]{32,} | nvapi-[A-Za-z0-9_-]{40,} | jina_[A-Za-z0-9_]{40,}
@@ -86,7 +86,7 @@ BEARER = Rule(
     "bearer",
     "TOKEN",
     rx(r"(?i:bearer|basic|token)[\ :]+(?P<value>[A-Za-z0-9._~+/-]{16,}=*)(?![A-Za-z0-9])"),
-    gate("bearer", "bearer|basic|token", lower=True),
+    words("bearer", "bearer basic token"),
     catches=("Authorization: Bearer ⟦mF_9.B5f-4.1JqM8xyz⟧", "头部 bearer ⟦abcDEF0123456789abcd==⟧"),
     spares=("bearer of bad news", "the bearer responsibilities", "basic troubleshooting-steps"),
     check=strong_value,
