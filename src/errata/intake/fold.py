@@ -19,6 +19,7 @@ WALL = "\x00"  # what was found already; no rule crosses it
 SEPARATOR = "\x1e"  # between the texts of a batch; no rule crosses it either
 TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
 _OURS = re.compile(f"[{WALL}{SEPARATOR}]")
+_CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")  # those of _INVISIBLE in ASCII
 _NOTHING = 0xFFFFFFFF
 # Where characters live that NFKC turns into another one.
 _COMPATIBLE = ((0x80, 0x3400), (0xA640, 0xAC00), (0xF900, 0x10000), (0x1D400, 0x1F200))
@@ -51,19 +52,18 @@ def _table() -> npt.NDArray[np.uint32]:
 
 
 def joined(texts: Sequence[str]) -> str:
-    """The texts of a batch as one. Our own marks in them become characters that are left out."""
-    if any(_OURS.search(text) for text in texts):
-        texts = [_OURS.sub("\x1f", text) for text in texts]
-    return SEPARATOR.join(texts)
+    """The texts of a batch as one, a separator before each.
+
+    Our own marks in them become characters that are left out."""
+    whole = SEPARATOR.join(("", *texts))
+    if WALL in whole or whole.count(SEPARATOR) > len(texts):
+        whole = SEPARATOR.join(("", *(_OURS.sub("\x1f", text) for text in texts)))
+    return whole
 
 
 def shadow(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
     """The shadow, and the place in `text` of each of its characters (None: the same place)."""
-    if text.isascii() and not any(
-        low <= char < high
-        for char in set(text) - {"\n", "\t", "\r"}
-        for low, high in (("\x01", "\x1e"), ("\x1f", " "), ("\x7f", "\x80"))
-    ):
+    if text.isascii() and not _CONTROL.search(text):
         plain, places = text, None
     else:
         plain, places = _folded(text)
@@ -97,7 +97,7 @@ def lower(text: str) -> str:
 
 def starts(texts: Sequence[str]) -> Iterator[int]:
     """Where each text begins in the joined one, and last where the next would begin."""
-    at = 0
+    at = 1
     for text in texts:
         yield at
         at += len(text) + 1

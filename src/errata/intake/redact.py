@@ -12,14 +12,14 @@ wall from the start, so the second pass sees exactly what the first one left.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import secrets
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
@@ -34,6 +34,9 @@ from errata.intake.spans import Span, rounds
 from errata.records import Label
 from errata.store import keys
 from errata.workspace import Workspace
+
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
 
 POLICY_FILE = "policies/redaction.yaml"
 
@@ -159,8 +162,19 @@ def process_key() -> bytes:
 
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
-    data = "\x1f".join(parts).encode("utf-8", "surrogatepass")
-    return hmac.digest(key, data, "sha256").hex()
+    inner, outer = _padded(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update("\x1f".join(parts).encode("utf-8", "surrogatepass"))
+    outer.update(inner.digest())
+    return outer.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _padded(key: bytes) -> tuple[Hash, Hash]:
+    """Both hashes of RFC 2104 after their first block: a third of what `hmac.digest` costs."""
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+    return hashlib.sha256(inner), hashlib.sha256(outer)
 
 
 def redact(
@@ -193,48 +207,48 @@ def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list
     inner = outer
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
-    out = [Redacted(text, []) for text in texts]
-    done: list[Named] = []
+    done: dict[int, list[Named]] = {}
     number, end = -1, -1
-    for span in _outermost(chain.from_iterable(rounds(shadow, inner, rules))):
-        if span.start >= end:
-            if done:
-                out[number] = _replaced(texts[number], done)
-            done = []
-            number = bisect_right(inner, span.start) - 1
-            end = inner[number + 1]
-        start, stop, rank, whole = span
+    for start, stop, rank, whole in _outermost(list(rounds(shadow, inner, tuple(rules)))):
+        if start >= end:
+            number = bisect_right(inner, start) - 1
+            end, first = inner[number + 1], outer[number]
+            done[number] = []
         rule, value = rules[rank], shadow[start:stop]
         name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
         if places is not None:
             start, stop = int(places[start]), int(places[stop - 1]) + 1
-        first = outer[number]
         finding = Finding(rule.id, start - first, stop - first, rule.tag)
-        done.append((finding, f"<{rule.tag}:{name}>"))
-    if done:
-        out[number] = _replaced(texts[number], done)
-    return out
+        done[number].append((finding, f"<{rule.tag}:{name}>"))
+    return [
+        _replaced(text, done[number]) if number in done else Redacted(text, [])
+        for number, text in enumerate(texts)
+    ]
 
 
-def _outermost(found: Iterable[Span]) -> Iterator[Span]:
+def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:
     """In order of the text; a span found later may hold an earlier one, and then stands for it."""
+    if len(rounds) == 1:
+        yield from rounds[0]
+        return
     end = 0
-    for span in sorted(found, key=_outer):
-        if span.start >= end:
+    for span in sorted(chain.from_iterable(rounds), key=_outer):
+        if span[0] >= end:
             yield span
-            end = span.end
+            end = span[1]
 
 
 def _outer(span: Span) -> tuple[int, int]:
-    return span.start, -span.end
+    return span[0], -span[1]
 
 
 def _replaced(text: str, done: list[Named]) -> Redacted:
-    out, at = [], 0
+    parts, at = [], 0
     for finding, token in done:
-        out += [text[at : finding.start], token]
-        at = finding.end
-    return Redacted("".join(out) + text[at:], [finding for finding, _ in done])
+        parts += text[at : finding[1]], token
+        at = finding[2]
+    parts.append(text[at:])
+    return Redacted("".join(parts), [finding for finding, _ in done])
 
 
 def redactor(ws: Workspace, policy: Policy) -> Callable[[str], Redacted]:

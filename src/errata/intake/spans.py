@@ -11,81 +11,83 @@ The rules look again where something was found, with walls in its place, until n
 from __future__ import annotations
 
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import lru_cache
 
 from errata.intake import fold
-from errata.intake.rules.rule import BEFORE, Gate, Rule
+from errata.intake.rules.rule import BEFORE, NUMBER, Gate, Rule
 
 # From what was found a later round looks so far to both sides: no match but a private key is
 # longer, and of those the first round leaves none.
 REACH = 1024
 
 
-class Span(NamedTuple):
-    """A match in a batch: its place, the rank of its rule, and whether canon may name it."""
-
-    start: int
-    end: int
-    rank: int
-    whole: bool  # False where rules of several tags met and the union was taken
-
-
-class Window(NamedTuple):
-    """Where to look in a text: a match begins between `first` and `last`, and ends before `high`."""
-
-    text: int
-    first: int
-    last: int
-    high: int
-
-
+# Plain tuples: a named one takes eight times as long to make, and a row makes three of them.
+# A match in a batch: start, end, the rank of its rule, and whether canon may name it (False where
+# rules of several tags met and the union was taken).
+Span = tuple[int, int, int, bool]
+# Where to look: number of the text, first and last place where a match may begin, where it must
+# end, and how many digits there are at most (none are counted but behind NUMBER).
+Window = tuple[int, int, int, int, int]
 Windows = list[Window]
+FEW, MANY = 7, sys.maxsize  # digits that make a number worth a look; no count at all
 
 
-def rounds(shadow: str, starts: Sequence[int], rules: Sequence[Rule]) -> Iterator[list[Span]]:
+@dataclass(frozen=True)
+class Opened:
+    """A gate, the rules behind it with their ranks, and where it is open."""
+
+    gate: Gate | None
+    rules: tuple[tuple[int, Rule], ...]
+    windows: Windows
+
+
+def rounds(shadow: str, starts: Sequence[int], rules: tuple[Rule, ...]) -> Iterator[list[Span]]:
     """What the rules find, then what they find where that is a wall, until they find nothing.
 
     Each round in order, overlapping matches joined under the name of the earliest rule. `starts`
     are the places where texts of the batch begin, and last the place behind its end.
     """
-    windows = _first(shadow, starts, rules)
-    while found := _merged(sorted(_found(shadow, windows, rules)), rules):
-        yield found
-        shadow = _walled(shadow, found)
-        windows = _again(shadow, windows, _near(found, starts))
+    opened = _first(shadow, starts, rules)
+    while found := _found(shadow, opened):
+        merged = _merged(sorted(found), rules)
+        yield merged
+        shadow = _walled(shadow, merged)
+        opened = _again(shadow, opened, _near(merged, starts))
 
 
-def _found(
-    shadow: str, windows: dict[Gate | None, Windows], rules: Sequence[Rule]
-) -> Iterator[Span]:
-    for rank, rule in enumerate(rules):
-        if opened := windows[rule.gate]:
-            yield from _matches(shadow, opened, rank, rule)
+@lru_cache(maxsize=64)
+def _behind(rules: tuple[Rule, ...]) -> list[tuple[Gate | None, tuple[tuple[int, Rule], ...]]]:
+    """Each gate with the rules behind it."""
+    gates = dict.fromkeys(rule.gate for rule in rules)
+    return [(gate, tuple((n, r) for n, r in enumerate(rules) if r.gate is gate)) for gate in gates]
 
 
-def _first(shadow: str, starts: Sequence[int], rules: Sequence[Rule]) -> dict[Gate | None, Windows]:
-    """For each gate where it is open."""
+def _first(shadow: str, starts: Sequence[int], rules: tuple[Rule, ...]) -> list[Opened]:
+    """Where each gate is open, of those that are open at all."""
     low = fold.lower(shadow)
     ascii_only = shadow.isascii()
-    everything = [Window(n, start, end - 1, end - 1) for n, (start, end) in enumerate(pairwise(starts))]
-    windows: dict[Gate | None, Windows] = {None: everything}
-    numbers: list[tuple[Window, int]] | None = None
-    for gate in {rule.gate for rule in rules if rule.gate}:
-        text = low if gate.lower else shadow
-        if gate.wide and ascii_only:
-            windows[gate] = []
-        elif gate.digits:
-            if numbers is None:
-                numbers = list(_numbers(text, starts, gate))
-            windows[gate] = [window for window, count in numbers if count >= gate.digits]
+    opened = []
+    for gate, behind in _behind(rules):
+        text = low if gate and gate.lower else shadow
+        if gate is None:
+            windows = _texts(range(len(starts) - 1), starts)
+        elif gate.wide and ascii_only:
+            continue
         elif gate.around:
-            windows[gate] = [window for window, _ in _local(text, starts, gate)]
+            windows = _local(text, starts, gate, gate.around)
         else:
-            windows[gate] = [everything[n] for n in sorted(_hit(text, starts, gate))]
-    return windows
+            windows = _texts(sorted(_hit(text, starts, gate)), starts)
+        if windows:
+            opened.append(Opened(gate, behind, windows))
+    return opened
+
+
+def _texts(numbers: Iterable[int], starts: Sequence[int]) -> Windows:
+    return [(n, starts[n], starts[n + 1] - 1, starts[n + 1] - 1, MANY) for n in numbers]
 
 
 def _hit(text: str, starts: Sequence[int], gate: Gate) -> set[int]:
@@ -105,102 +107,124 @@ def _hit(text: str, starts: Sequence[int], gate: Gate) -> set[int]:
     return hit
 
 
-def _local(text: str, starts: Sequence[int], gate: Gate) -> Iterator[tuple[Window, str]]:
-    """The neighbourhood of each match of the gate, and the match."""
-    before, behind = gate.around or (0, 0)
-    number, low, end = 0, 0, 0  # the text that the last match was in
+def _local(text: str, starts: Sequence[int], gate: Gate, around: tuple[int, int]) -> Windows:
+    """The neighbourhood of each match of the gate; of a number with its count of digits."""
     assert gate.pattern
+    before, behind = around
+    number, low, end = 0, 0, 0  # the text that the last match was in
+    local = []
+    count = MANY
     for match in gate.pattern.finditer(text):
         start, stop = match.span()
+        if gate is NUMBER:
+            count = stop - start - sum(map(match[0].count, "-. ()/·_"))
+            if count < FEW:
+                continue
         if start >= end:
-            number = bisect_right(starts, start) - 1
+            number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
-        yield Window(number, max(start - before, low), stop, min(stop + behind, end)), match[0]
+        first, high = start - before, stop + behind
+        local.append(
+            (number, first if first > low else low, stop, high if high < end else end, count)
+        )
+    return local
 
 
-_NO_DIGIT = {ord(char): None for char in "-. ()/·_"}
-
-
-def _numbers(text: str, starts: Sequence[int], gate: Gate) -> Iterator[tuple[Window, int]]:
-    """The neighbourhood of each number, and how many digits it has."""
-    for window, number in _local(text, starts, gate):
-        yield window, len(number if number.isdigit() else number.translate(_NO_DIGIT))
-
-
-def _again(
-    shadow: str, windows: dict[Gate | None, Windows], near: dict[int, Windows]
-) -> dict[Gate | None, Windows]:
+def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[Opened]:
     """What is still open of the windows near what was found."""
-    low = fold.lower(shadow)
-    narrow = {}
-    for gate, opened in windows.items():
-        left = [window for window in opened if window[0] in near]
-        if gate and gate.pattern:
-            search, text = gate.pattern.search, low if gate.lower else shadow
-            left = [window for window in left if search(text, window[1], window[3])]
-        elif gate:
-            text = low if gate.lower else shadow
-            left = [
-                window
-                for window in left
-                if any(text.find(word, window[1], window[3]) >= 0 for word in gate.words)
-            ]
-        narrow[gate] = [part for window in left for part in _common(window, near[window[0]])]
+    low = ""
+    narrow = []
+    for gate, behind, windows in ((one.gate, one.rules, one.windows) for one in opened):
+        left = [window for window in windows if window[0] in near]
+        if gate and left:
+            if gate.lower:
+                low = low or fold.lower(shadow)
+            left = list(_still(low if gate.lower else shadow, gate, left))
+        left = [part for window in left for part in _common(window, near[window[0]])]
+        if left:
+            narrow.append(Opened(gate, behind, left))
     return narrow
 
 
-def _matches(shadow: str, windows: Windows, rank: int, rule: Rule) -> Iterator[Span]:
+def _still(text: str, gate: Gate, windows: Windows) -> Windows:
+    if gate.pattern:
+        search = gate.pattern.search
+        # One character more on the left: a pattern may begin with what stands before a value.
+        return [window for window in windows if search(text, window[1] - 1, window[3])]
+    return [
+        window
+        for window in windows
+        if any(text.find(word, window[1], window[3]) >= 0 for word in gate.words)
+    ]
+
+
+def _found(shadow: str, opened: list[Opened]) -> list[Span]:
+    found: list[Span] = []
+    for one in opened:
+        enough = {0: one.windows}
+        for rank, rule in one.rules:
+            least = rule.digits
+            if least not in enough:
+                enough[least] = [window for window in one.windows if window[4] >= least]
+            _match(shadow, enough[least], rank, rule, found)
+    return found
+
+
+def _match(shadow: str, windows: Windows, rank: int, rule: Rule, found: list[Span]) -> None:
     search = rule.pattern.search
     at = 0
-    for _, first, last, high in windows:
+    for _, first, last, high, _ in windows:
         if first > at:
             at = first
         while (match := search(shadow, at, high)) and match.start() <= last:
             if span := _confirmed(shadow, match, rule):
-                yield Span(*span, rank, True)
-                at = max(match.end(), match.start() + 1)
+                found.append((*span, rank, True))
+                at = match.end()
             else:
                 at = match.start() + 1
 
 
 def _confirmed(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:
-    """The span of a match, or of the shorter match that ends at a gap inside it (a card number with
-    its date behind it), that the rule's check confirms."""
-    first = match.start()
-    span = _checked(shadow, match, rule)
-    while span is None and rule.sheds:
-        start, end = match.span()
-        gap = max(shadow.rfind(" ", start, end), shadow.rfind("-", start, end))
-        shorter = rule.pattern.match(shadow, first, gap) if gap > start else None
+    """The span of a match that the rule's check confirms and no word before it denies."""
+    span = match.span(match.lastgroup or 0)
+    if not rule.check(shadow[span[0] : span[1]]):
+        shorter = _shed(shadow, match, rule) if rule.sheds else None
         if shorter is None:
             return None
-        match = shorter
-        span = _checked(shadow, match, rule)
-    if span and rule.not_after:
-        before = shadow[max(first - BEFORE, 0) : first]
+        span = shorter
+    if rule.not_after:
+        first = match.start()
+        before = shadow[first - BEFORE if first > BEFORE else 0 : first]
         if rule.not_after.match(before[::-1].lower()):
             return None
     return span
 
 
-def _checked(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:
-    group = match.lastgroup if match.lastgroup != "gap" else None
-    start, end = match.span(group or 0)
-    return (start, end) if rule.check(shadow[start:end]) else None
+def _shed(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:
+    """The shorter match that ends at a gap inside this one: a card number before its date."""
+    shorter: re.Match[str] | None = match
+    while shorter:
+        start, end = shorter.span()
+        gap = max(shadow.rfind(" ", start, end), shadow.rfind("-", start, end))
+        shorter = rule.pattern.match(shadow, start, gap) if gap > start else None
+        if shorter and rule.check(shorter[0]):
+            return shorter.span()
+    return None
 
 
 def _merged(found: Sequence[Span], rules: Sequence[Rule]) -> list[Span]:
     merged: list[Span] = []
     end = -1
     for span in found:
-        if span.start < end:
-            last = merged[-1]
-            same = rules[last.rank].tag == rules[span.rank].tag
-            end = max(end, span.end)
-            merged[-1] = Span(last.start, end, min(last.rank, span.rank), last.whole and same)
-        else:
+        start, stop, rank, _ = span
+        if start >= end:
             merged.append(span)
-            end = span.end
+            end = stop
+        else:
+            first, _, other, whole = merged[-1]
+            end = max(end, stop)
+            same = rules[other].tag == rules[rank].tag
+            merged[-1] = first, end, min(other, rank), whole and same
     return merged
 
 
@@ -220,20 +244,18 @@ def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
         if start > end:
             number = bisect_right(starts, start) - 1
             low, end = starts[number], starts[number + 1] - 1
-            near[number] = []
-            if end - low <= REACH:
-                near[number].append(Window(number, low, end, end))
+            near[number] = [(number, low, end, end, MANY)] if end - low <= REACH else []
         if end - low > REACH:
             first, last = max(low, start - REACH), min(end, stop + REACH)
-            if near[number] and first <= near[number][-1].last:
-                first = near[number].pop().first
-            near[number].append(Window(number, first, last, min(end, last + REACH)))
+            if near[number] and first <= near[number][-1][2]:
+                first = near[number].pop()[1]
+            near[number].append((number, first, last, min(end, last + REACH), MANY))
     return near
 
 
 def _common(window: Window, near: Windows) -> Iterator[Window]:
     """What a window has in common with what is near."""
-    number, first, last, high = window
-    for other in near:
-        if other.first <= last and first <= other.last:
-            yield Window(number, max(first, other.first), min(last, other.last), min(high, other.high))
+    number, first, last, high, count = window
+    for _, low, end, stop, _ in near:
+        if low <= last and first <= end:
+            yield number, max(first, low), min(last, end), min(high, stop), count

@@ -18,10 +18,10 @@ from errata.intake.rules.rule import (
     AT,
     NAMED_PHONE,
     NUMERALS,
+    NUMBER,
     ORDER,
     ORDER_OR_ACCOUNT,
     Rule,
-    digits,
     gate,
     rx,
 )
@@ -87,7 +87,7 @@ CN_MOBILE = Rule(
         + _AFTER_1
         + r"(?![0-9])(?![0-9a-fA-F]{6})(?![a-fA-F](?![a-z]))"
     ),
-    digits(11),
+    NUMBER,
     catches=(
         "我的手机是⟦13812345678⟧谢谢",
         "电话⟦138-1234-5678⟧。",
@@ -115,6 +115,7 @@ CN_MOBILE = Rule(
     check=real_phone,
     canon=phone_key,
     not_after=ORDER,
+    digits=11,
 )
 SPOKEN_MOBILE = Rule(
     "cn-mobile-spoken",
@@ -152,7 +153,7 @@ PHONE = Rule(
               | [1-9][0-9]{1,4}\)?[-.\ ][0-9]{5,8})
           )(?:\ ?(?:x|ext\.?)\ ?[0-9]{1,6})?(?![0-9A-Za-z])(?!-[0-9])"""
     ),
-    digits(9),
+    NUMBER,
     catches=(
         "call ⟦+44 20 7946 0958⟧ today",
         "座机⟦010-62345678⟧转分机",
@@ -185,6 +186,7 @@ PHONE = Rule(
     check=phone_number,
     canon=phone_key,
     not_after=ORDER,
+    digits=9,
 )
 PHONE_PLAIN = Rule(
     "phone-plain",
@@ -193,7 +195,7 @@ PHONE_PLAIN = Rule(
         r"""[2-9](?<![0-9A-Za-z.+_/=\#-].)(?<![^\x00-\x7f]\s.)(?<![^\x00-\x7f].)
             [0-9]{2}[2-9][0-9]{6}(?![0-9A-Za-z_-])(?!\s?[^\x00-\x7f])"""
     ),
-    digits(10),
+    NUMBER,
     catches=("text ⟦4155552671⟧ works too", "⟦2125557788⟧"),
     spares=(
         "order 4155552671",
@@ -206,6 +208,7 @@ PHONE_PLAIN = Rule(
     check=area_code,
     canon=phone_key,
     not_after=ORDER_OR_ACCOUNT,
+    digits=10,
 )
 PHONE_NAMED = Rule(
     "phone-named",

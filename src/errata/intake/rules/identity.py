@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from errata.intake import checks
 from errata.intake.checks import (
+    digits,
     iban,
     letters_and_digits,
     luhn,
@@ -13,11 +13,11 @@ from errata.intake.checks import (
     social_credit,
 )
 from errata.intake.rules.rule import (
+    NUMBER,
     ORDER,
     PASSPORT_WORD,
     PLATE,
     Rule,
-    digits,
     gate,
     rx,
 )
@@ -29,7 +29,7 @@ RESIDENT_ID = Rule(
         r"""[1-9](?<![0-9A-Za-z].)[0-9]{5}[-\ ]?(?:18|19|20)[0-9]{2}[-\ ]?(?:0[1-9]|1[0-2])[-\ ]?
             (?:0[1-9]|[12][0-9]|3[01])[-\ ]?[0-9]{3}[-\ ]?[0-9Xx](?![0-9A-Za-z])"""
     ),
-    digits(17),
+    NUMBER,
     catches=(
         "身份证号⟦11010519491231002X⟧请核对",
         "证件⟦440524188001010014⟧，",
@@ -39,7 +39,8 @@ RESIDENT_ID = Rule(
     ),
     spares=("身份证号110105194912310021", "流水 110105194902310025", "编号 110105194912310"),
     check=resident_id,
-    canon=checks.digits,
+    canon=digits,
+    digits=17,
 )
 RESIDENT_ID_15 = Rule(
     "cn-resident-id-15",
@@ -48,25 +49,27 @@ RESIDENT_ID_15 = Rule(
         r"""[1-8](?<![0-9A-Za-z].)(?<![0-9][-.].)[0-9]{7}
             (?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])[0-9]{3}(?![0-9A-Za-z])"""
     ),
-    digits(15),
+    NUMBER,
     catches=("老身份证⟦110105491231002⟧", "证件号：⟦440524800101001⟧。"),
     spares=("110105491331002", "订单号 110105491231002", "990105491231002", "1101054912310021"),
     check=resident_id,
-    canon=checks.digits,
+    canon=digits,
     not_after=ORDER,
+    digits=15,
 )
 SSN = Rule(
     "us-ssn",
     "SSN",
     rx(
-        r"""[0-8](?<![0-9A-Za-z.-].)[0-9]{2}(?<!000)(?<!666)(?P<gap>[-\ .])
-            (?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}(?![0-9A-Za-z])(?!-[0-9])"""
+        r"""[0-8](?<![0-9A-Za-z.-].)[0-9]{2}(?<!000)(?<!666)([-\ .])
+            (?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![0-9A-Za-z])(?!-[0-9])"""
     ),
-    digits(9),
+    NUMBER,
     catches=("my ssn is ⟦536-22-1234⟧.", "社保号⟦536 22 1234⟧"),
     spares=("666-22-1234", "536-00-1234", "part 536-22-1234", "2025-12-1234", "536-22.1234"),
-    canon=checks.digits,
+    canon=digits,
     not_after=ORDER,
+    digits=9,
 )
 PASSPORT = Rule(
     "passport",
@@ -75,11 +78,12 @@ PASSPORT = Rule(
         r"""[EGHMDSPeghmdsp](?<![0-9A-Za-z].)(?:(?<=[EDSPedsp])[A-HJ-NP-Za-hj-np-z][0-9]{7}
             |(?<=[EGHMeghm])[0-9]{8})(?![0-9A-Za-z])"""
     ),
-    digits(7),
+    NUMBER,
     catches=("护照⟦E12345678⟧已过期", "passport ⟦EA1234567⟧", "通行证⟦H12345678⟧，"),
     spares=("型号 E12345678", "E1234567", "order G12345678", "E123456789", "abcE12345678"),
     canon=str.upper,
     not_after=ORDER,
+    digits=7,
 )
 PASSPORT_NAMED = Rule(
     "passport-named",
@@ -117,10 +121,11 @@ SOCIAL_CREDIT = Rule(
     "cn-social-credit",
     "ORG_ID",
     rx(r"""[1-9ANY](?<![0-9A-Za-z].)[1-9][0-9]{6}[0-9A-HJ-NPQRTUWXY]{10}(?![0-9A-Za-z])"""),
-    digits(7),
+    NUMBER,
     catches=("税号⟦91350100M000100Y43⟧开票", "信用代码：⟦91110000600037341L⟧"),
     spares=("91350100M000100Y44", "91110000600037341A", "913501000000000000"),
     check=social_credit,
+    digits=7,
 )
 BANK_CARD = Rule(
     "bank-card",
@@ -130,7 +135,7 @@ BANK_CARD = Rule(
             |(?<=3)(?:0[0-5]|[4-9][0-9])[0-9]|(?<=2)(?:2(?:2[1-9]|[3-9][0-9])|[3-6][0-9]{2}|7[01][0-9]|720|131)
             |(?<=8)1[0-9]{2}|(?<=9)558|(?<=1)800)(?:[-\ ]?[0-9]){8,15}(?![0-9A-Za-z])(?![-\ ][0-9]{3})"""
     ),
-    digits(12),
+    NUMBER,
     catches=(
         "卡号⟦4111111111111111⟧请核对",
         "银联⟦6222021234567890128⟧。",
@@ -150,9 +155,10 @@ BANK_CARD = Rule(
         "tracking id: 4111111111111111",
     ),
     check=luhn,
-    canon=checks.digits,
+    canon=digits,
     not_after=ORDER,
     sheds=True,
+    digits=12,
 )
 # Length of an IBAN by country: the registry of ISO 13616.
 _IBAN = {
@@ -162,14 +168,20 @@ _IBAN = {
     28: "AL AZ CY DO GT HU LB PL BY SV NI", 29: "BR EG PS QA UA", 30: "JO KW MU", 31: "MT SC",
     32: "LC", 33: "RU",
 }  # fmt: skip
+# After the first letter: the second one, two check digits, and as many places as the country has.
 _BY_LENGTH = "|".join(
-    rf"(?i:{'|'.join(names.split())})[0-9]{{2}}(?:[-\ ]?[0-9A-Za-z]){{{size - 4}}}"
+    "(?:"
+    + "|".join(rf"(?<=[{a}{a.lower()}])[{b}{b.lower()}]" for a, b in names.split())
+    + rf")[0-9]{{2}}(?:[-\ ]?[0-9A-Za-z]){{{size - 4}}}"
     for size, names in _IBAN.items()
 )
 IBAN = Rule(
     "iban",
     "IBAN",
-    rx(rf"(?<![0-9A-Za-z])(?:{_BY_LENGTH})(?![0-9A-Za-z])"),
+    rx(
+        r"[A-Za-z](?<![0-9A-Za-z].)(?=[A-Za-z][0-9]{2})"
+        rf"(?:{_BY_LENGTH})(?![0-9A-Za-z])"
+    ),
     gate(
         "iban",
         r"[0-9](?<=[a-z]{2}.)(?=[0-9][- ]?[0-9a-z]{4}[- ]?[0-9a-z]{3})",

@@ -13,10 +13,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 
-class Gate(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Gate:
     """Something that stands wherever a rule behind the gate could match, and is found fast.
 
     `words` go through `str.find` at 1.5 GB/s each, a pattern that begins with a set of characters
@@ -33,7 +34,6 @@ class Gate(NamedTuple):
     pattern: re.Pattern[str] | None = None
     lower: bool = False  # looked for in the lower-case text: faster than ignoring case
     around: tuple[int, int] | None = None
-    digits: int = 0  # the match of the gate holds at least as many
     wide: bool = False  # the pattern needs a character that is not ASCII
 
 
@@ -48,22 +48,11 @@ def gate(id: str, pattern: str, **more: Any) -> Gate:
 
 
 AT = Gate("at", ("@",))
-# Digits with at most three characters between them: all rules of numbers look only there, each
-# where there are enough of them. `+(` or two letters may stand before, an extension behind.
-_NUMBER = r"[0-9](?:[-. ()/·_]{0,3}[0-9]){6,}"
-_NUMBERS = {
-    least: gate(f"digits-{least}", _NUMBER, around=(4, 24), digits=least)
-    for least in (7, 9, 10, 11, 12, 15, 17)
-}
-
-
-def digits(least: int) -> Gate:
-    """The gate of rules whose matches hold at least so many digits."""
-    return _NUMBERS[least]
-
-
-DOTS = gate("dots", r"[0-9]\.[0-9]{1,3}\.[0-9]", around=(3, 16))
-LONG = gate("long", r"[A-Za-z0-9_-]{16,}", around=(11, 180))
+# Digits and what may stand between them: all rules of numbers look only there, each where there
+# are enough digits for it. `+(` or two letters may stand before, an extension behind.
+NUMBER = gate("number", r"[0-9][-. ()/·_0-9]{6,}", around=(4, 24))
+DOTS = gate("dots", r"\.[0-9]{1,3}\.[0-9]{1,3}\.", around=(3, 8))
+LONG = gate("long", r"[^A-Za-z0-9_-][A-Za-z0-9_-]{16,}", around=(11, 180))
 # Where a letter of the province stands before a letter of the city.
 PLATE = gate(
     "plate",
@@ -143,13 +132,14 @@ def _same(value: str) -> str:
     return value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Rule:
     """`pattern` finds, `check` confirms, `canon` makes two spellings of one value equal.
 
     Where the pattern has a group `value`, only that group is replaced. `gate` says where a match is
     possible at all (None: anywhere); `not_after`, the words before a match that say it is none; `sheds`,
-    that a match which is not confirmed may be one without what hangs on behind a gap.
+    that a match which is not confirmed may be one without what hangs on behind a gap; `digits`, that
+    behind the gate NUMBER the rule only looks where there are so many.
     """
 
     id: str
@@ -162,6 +152,7 @@ class Rule:
     canon: Callable[[str], str] = _same
     not_after: re.Pattern[str] | None = None
     sheds: bool = False
+    digits: int = 0
 
 
 def rx(pattern: str) -> re.Pattern[str]:
