@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache
 from itertools import chain
@@ -208,18 +207,14 @@ def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
     done: dict[int, list[Named]] = {}
-    number, end = -1, -1
-    for start, stop, rank, whole in _outermost(list(rounds(shadow, inner, tuple(rules)))):
-        if start >= end:
-            number = bisect_right(inner, start) - 1
-            end, first = inner[number + 1], outer[number]
-            done[number] = []
+    for start, stop, rank, whole, number in _outermost(list(rounds(shadow, inner, tuple(rules)))):
         rule, value = rules[rank], shadow[start:stop]
         name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
         if places is not None:
             start, stop = int(places[start]), int(places[stop - 1]) + 1
+        first = outer[number]
         finding = Finding(rule.id, start - first, stop - first, rule.tag)
-        done[number].append((finding, f"<{rule.tag}:{name}>"))
+        done.setdefault(number, []).append((finding, f"<{rule.tag}:{name}>"))
     return [
         _replaced(text, done[number]) if number in done else Redacted(text, [])
         for number, text in enumerate(texts)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from errata.intake import fold
-from errata.intake.rules.rule import BEFORE, NUMBER, Gate, Rule
+from errata.intake.rules.rule import BEFORE, Gate, Rule
 
 # From what was found a later round looks so far to both sides: no match but a private key is
 # longer, and of those the first round leaves none.
@@ -26,14 +26,14 @@ REACH = 1024
 
 
 # Plain tuples: a named one takes eight times as long to make, and a row makes three of them.
-# A match in a batch: start, end, the rank of its rule, and whether canon may name it (False where
-# rules of several tags met and the union was taken).
-Span = tuple[int, int, int, bool]
+# A match in a batch: start, end, the rank of its rule, whether canon may name it (False where rules
+# of several tags met and the union was taken), and the number of its text.
+Span = tuple[int, int, int, bool, int]
 # Where to look: number of the text, first and last place where a match may begin, where it must
-# end, and how many digits there are at most (none are counted but behind NUMBER).
+# end, and how many digits there are at most: what the gate matched is no shorter.
 Window = tuple[int, int, int, int, int]
 Windows = list[Window]
-FEW, MANY = 7, sys.maxsize  # digits that make a number worth a look; no count at all
+MANY = sys.maxsize
 
 
 @dataclass(frozen=True)
@@ -108,24 +108,19 @@ def _hit(text: str, starts: Sequence[int], gate: Gate) -> set[int]:
 
 
 def _local(text: str, starts: Sequence[int], gate: Gate, around: tuple[int, int]) -> Windows:
-    """The neighbourhood of each match of the gate; of a number with its count of digits."""
+    """The neighbourhood of each match of the gate."""
     assert gate.pattern
     before, behind = around
     number, low, end = 0, 0, 0  # the text that the last match was in
     local = []
-    count = MANY
     for match in gate.pattern.finditer(text):
         start, stop = match.span()
-        if gate is NUMBER:
-            count = stop - start - sum(map(match[0].count, "-. ()/·_"))
-            if count < FEW:
-                continue
         if start >= end:
             number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
         first, high = start - before, stop + behind
         local.append(
-            (number, first if first > low else low, stop, high if high < end else end, count)
+            (number, first if first > low else low, stop, high if high < end else end, stop - start)
         )
     return local
 
@@ -140,7 +135,8 @@ def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[
             if gate.lower:
                 low = low or fold.lower(shadow)
             left = list(_still(low if gate.lower else shadow, gate, left))
-        left = [part for window in left for part in _common(window, near[window[0]])]
+        if any(window[3] - window[1] > REACH for window in left):
+            left = [part for window in left for part in _common(window, near[window[0]])]
         if left:
             narrow.append(Opened(gate, behind, left))
     return narrow
@@ -173,12 +169,12 @@ def _found(shadow: str, opened: list[Opened]) -> list[Span]:
 def _match(shadow: str, windows: Windows, rank: int, rule: Rule, found: list[Span]) -> None:
     search = rule.pattern.search
     at = 0
-    for _, first, last, high, _ in windows:
+    for number, first, last, high, _ in windows:
         if first > at:
             at = first
         while (match := search(shadow, at, high)) and match.start() <= last:
             if span := _confirmed(shadow, match, rule):
-                found.append((*span, rank, True))
+                found.append((*span, rank, True, number))
                 at = match.end()
             else:
                 at = match.start() + 1
@@ -216,21 +212,21 @@ def _merged(found: Sequence[Span], rules: Sequence[Rule]) -> list[Span]:
     merged: list[Span] = []
     end = -1
     for span in found:
-        start, stop, rank, _ = span
+        start, stop, rank, _, number = span
         if start >= end:
             merged.append(span)
             end = stop
         else:
-            first, _, other, whole = merged[-1]
+            first, _, other, whole, _ = merged[-1]
             end = max(end, stop)
             same = rules[other].tag == rules[rank].tag
-            merged[-1] = first, end, min(other, rank), whole and same
+            merged[-1] = first, end, min(other, rank), whole and same, number
     return merged
 
 
 def _walled(shadow: str, found: Iterable[Span]) -> str:
     parts, at = [], 0
-    for start, end, _, _ in found:
+    for start, end, *_ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end
     return "".join(parts) + shadow[at:]
@@ -239,17 +235,16 @@ def _walled(shadow: str, found: Iterable[Span]) -> str:
 def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
     """Where a wall may have opened something: the texts with walls, of long ones what is near."""
     near: dict[int, Windows] = {}
-    low = end = number = -1
-    for start, stop, _, _ in found:
-        if start > end:
-            number = bisect_right(starts, start) - 1
-            low, end = starts[number], starts[number + 1] - 1
-            near[number] = [(number, low, end, end, MANY)] if end - low <= REACH else []
-        if end - low > REACH:
-            first, last = max(low, start - REACH), min(end, stop + REACH)
-            if near[number] and first <= near[number][-1][2]:
-                first = near[number].pop()[1]
-            near[number].append((number, first, last, min(end, last + REACH), MANY))
+    for start, stop, _, _, number in found:
+        low, end = starts[number], starts[number + 1] - 1
+        if end - low <= REACH:
+            near[number] = [(number, low, end, end, MANY)]
+            continue
+        first, last = max(low, start - REACH), min(end, stop + REACH)
+        there = near.setdefault(number, [])
+        if there and first <= there[-1][2]:
+            first = there.pop()[1]
+        there.append((number, first, last, min(end, last + REACH), MANY))
     return near
 
 

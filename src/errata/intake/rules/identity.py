@@ -168,6 +168,7 @@ _IBAN = {
     28: "AL AZ CY DO GT HU LB PL BY SV NI", 29: "BR EG PS QA UA", 30: "JO KW MU", 31: "MT SC",
     32: "LC", 33: "RU",
 }  # fmt: skip
+_COUNTRIES = "|".join(name.lower() for names in _IBAN.values() for name in names.split())
 # After the first letter: the second one, two check digits, and as many places as the country has.
 _BY_LENGTH = "|".join(
     "(?:"
@@ -184,7 +185,7 @@ IBAN = Rule(
     ),
     gate(
         "iban",
-        r"[0-9](?<=[a-z]{2}.)(?=[0-9][- ]?[0-9a-z]{4}[- ]?[0-9a-z]{3})",
+        rf"[0-9](?<=[a-z]{{2}}.)(?<=(?:{_COUNTRIES}).)(?=[0-9][- ]?[0-9a-z]{{4}}[- ]?[0-9a-z]{{3}})",
         lower=True,
         around=(2, 70),
     ),
