@@ -203,13 +203,18 @@ def strong_value(value: str) -> bool:
     return secret_value(value) and (marked or mixed)
 
 
+# Names of things that are of letters and digits: versions, standards, devices, dates, sizes.
 _TECHNICAL = re.compile(
-    r"(?i)v?[0-9]+(?:\.[0-9]+)+|(?:sha|md|aes|rsa|utf|base|http|ipv|oauth|wpa|wi-?fi)[-_]?[0-9].*"
+    r"(?i)v?[0-9]+(?:\.[0-9]+)+|[0-9]+(?:st|nd|rd|th|x|px|kb|mb|gb|tb|ms|am|pm|min|hrs?|chars?|bits?|-?digits?)"
+    r"|(?:sha|md|aes|rsa|utf|base|http|ipv|oauth|wpa|wi-?fi|mp|usb|win|windows|mac|macos|ios|ipad|iphone|android"
+    r"|galaxy|pixel|redmi|mate|office|python|java|chrome|step|error|code|line|page|room|level|user|order|ticket"
+    r"|case|item|no|id|vol|ver|version|rev|build)[-_.#]?[0-9].*"
+    r"|https?:.*|www\..*|[a-z0-9.-]+\.(?:com|cn|org|net|io|html?|php|js|py|txt|pdf|json|ya?ml)(?:/.*)?"
 )
 
 
 def very_strong_value(value: str) -> bool:
-    """With no word between it and `password`: letters and digits or signs, and no name of a thing."""
+    """With little that speaks for it: letters and digits or signs, and no name of a thing."""
     mixed = any(char.isalpha() for char in value) and any(
         char.isdigit() or char in "!@#$%^&*+=~_" for char in value
     )

@@ -200,7 +200,20 @@ def apply(text: str, rules: Sequence[Rule], key: bytes) -> Redacted:
 
 
 def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
-    """A batch of texts, each as `apply` would redact it, many times faster than one by one."""
+    """A batch of texts, each as `apply` would redact it, many times faster than one by one.
+
+    ASCII texts go by themselves: a string with one Chinese character in it takes two to four bytes
+    for each of its characters, and all gates then run at half the speed.
+    """
+    plain = [text.isascii() for text in texts]
+    if all(plain) or not any(plain):
+        return _redacted(texts, rules, key)
+    ours = iter(_redacted([text for text in texts if text.isascii()], rules, key))
+    others = iter(_redacted([text for text in texts if not text.isascii()], rules, key))
+    return [next(ours if ascii_only else others) for ascii_only in plain]
+
+
+def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
     shadow, places = fold.shadow(fold.joined(texts))
     outer = list(fold.starts(texts))
     inner = outer

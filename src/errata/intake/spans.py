@@ -109,12 +109,10 @@ def _hit(text: str, starts: Sequence[int], gate: Gate) -> set[int]:
 
 def _local(text: str, starts: Sequence[int], gate: Gate, around: tuple[int, int]) -> Windows:
     """The neighbourhood of each match of the gate."""
-    assert gate.pattern
     before, behind = around
     number, low, end = 0, 0, 0  # the text that the last match was in
     local = []
-    for match in gate.pattern.finditer(text):
-        start, stop = match.span()
+    for start, stop in _places(text, gate):
         if start >= end:
             number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
@@ -123,6 +121,19 @@ def _local(text: str, starts: Sequence[int], gate: Gate, around: tuple[int, int]
             (number, first if first > low else low, stop, high if high < end else end, stop - start)
         )
     return local
+
+
+def _places(text: str, gate: Gate) -> Iterable[tuple[int, int]]:
+    """Start and end of all that the gate asks for, in order."""
+    if gate.pattern:
+        return [match.span() for match in gate.pattern.finditer(text)]
+    places = []
+    for word in gate.words:
+        place = text.find(word)
+        while place >= 0:
+            places.append((place, place + len(word)))
+            place = text.find(word, place + 1)
+    return sorted(places)
 
 
 def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[Opened]:

@@ -23,6 +23,7 @@ RULES: tuple[Rule, ...] = (
     password.QUOTED,
     password.ZH,
     password.PROSE,
+    password.LOGIN,
     password.BACKWARDS,
     password.BARE,
     password.DIGITS,

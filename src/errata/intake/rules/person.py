@@ -5,7 +5,7 @@ English names, and Chinese ones that nothing announces, are the work of a model:
 from __future__ import annotations
 
 from errata.intake.checks import address, person_name
-from errata.intake.rules.rule import ADDRESS_WORD, NAME_WORD, Rule, rx
+from errata.intake.rules.rule import ADDRESS_WORD, NAME_WORD, TITLE, Rule, rx
 
 # The hundred most frequent surnames, about 85 in 100 people, and the compound ones.
 SURNAMES = (
@@ -55,7 +55,7 @@ NAME_TITLED = Rule(
         + _SURNAME
         + rf"{_HAN}{{1,2}}?)(?=(?:先生|女士|小姐|老师|经理|医生|师傅|同学|律师|主任|阿姨))"
     ),
-    NAME_WORD,
+    TITLE,
     catches=("请联系⟦张建国⟧先生", "⟦李小红⟧女士您好", "，⟦王芳⟧经理说的"),
     spares=("王女士您好", "各位老师", "尊敬的先生", "高级经理", "万能师傅"),
     check=person_name,

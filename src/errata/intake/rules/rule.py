@@ -37,9 +37,9 @@ class Gate:
     wide: bool = False  # the pattern needs a character that is not ASCII
 
 
-def words(id: str, told: str) -> Gate:
+def words(id: str, told: str, around: tuple[int, int] | None = None) -> Gate:
     """A gate of words, told with spaces between; those of letters are in lower case."""
-    return Gate(id, tuple(told.split()), lower=True)
+    return Gate(id, tuple(told.split()), lower=True, around=around)
 
 
 def gate(id: str, pattern: str, **more: Any) -> Gate:
@@ -60,12 +60,6 @@ PLATE = gate(
     wide=True,
     around=(0, 16),
 )
-SECRET_WORD = words(
-    "secret word",
-    "pass pwd psw pw secret token key credential bearer "
-    "密码 口令 密钥 暗号 秘钥 令牌",
-)
-PIN_WORD = words("pin word", "pass pwd pin 密码 口令")
 NUMERALS = gate(
     "numerals",
     r"[零〇一二三四五六七八九幺两](?:[\s、,-]?[零〇一二三四五六七八九幺两0-9]"
@@ -78,11 +72,13 @@ NAMED_PHONE = words(
 )
 ACCOUNT_WORD = words("account word", "qq 微信 wechat weixin telegram line")
 PASSPORT_WORD = words("passport word", "护照 通行证 passport")
-NAME_WORD = gate(
-    "name word",
-    r"我叫|我是|名叫|姓名|名字|联系人|收件人|收货人|寄件人|持卡人|户名|经办人|负责人|申请人|投保人|患者|"
-    r"客户|本人|先生|女士|小姐|老师|经理|医生|师傅|同学|律师|主任|阿姨",
-    wide=True,
+NAME_WORD = words(
+    "name word", "我叫 我是 名叫 姓名 名字 件人 货人 联系人 持卡人 户名 经办人 负责人 申请人 投保人 患者"
+)
+TITLE = words(
+    "title",
+    "先生 女士 小姐 老师 经理 医生 师傅 同学 律师 主任 阿姨",
+    around=(12, 2),
 )
 ADDRESS_WORD = gate(
     "address word",
