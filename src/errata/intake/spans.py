@@ -117,8 +117,9 @@ def _local(text: str, starts: Sequence[int], gate: Gate, around: tuple[int, int]
             number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
         first, high = start - before, stop + behind
+        last = start if gate.words else stop
         local.append(
-            (number, first if first > low else low, stop, high if high < end else end, stop - start)
+            (number, first if first > low else low, last, high if high < end else end, stop - start)
         )
     return local
 
@@ -178,12 +179,15 @@ def _found(shadow: str, opened: list[Opened]) -> list[Span]:
 
 
 def _match(shadow: str, windows: Windows, rank: int, rule: Rule, found: list[Span]) -> None:
-    search = rule.pattern.search
+    search, begin = rule.pattern.search, rule.pattern.match
     at = 0
     for number, first, last, high, _ in windows:
         if first > at:
             at = first
-        while (match := search(shadow, at, high)) and match.start() <= last:
+        elif at > last:
+            continue
+        look = begin if at == last else search
+        while (match := look(shadow, at, high)) and match.start() <= last:
             if span := _confirmed(shadow, match, rule):
                 found.append((*span, rank, True, number))
                 at = match.end()

@@ -214,7 +214,7 @@ PHONE_NAMED = Rule(
     "phone-named",
     "PHONE",
     rx(
-        r"""(?:(?<![A-Za-z])(?i:(?:tele)?phones?|tel|mobile|cell|fax|whatsapp|(?:call|text|ring|reach)\ (?:me|us|him|her)(?:\ back)?)
+        r"""(?:(?:(?<![A-Za-z])|(?<=(?i:tele)))(?i:phones?|tel|mobile|cell|fax|whatsapp|(?:call|text|ring|reach)\ (?:me|us|him|her)(?:\ back)?)
                 (?:\ (?i:number|no\.?|is|at|on|to|\#|us|line)){0,3}
               | (?:电话|座机|固话|手机|热线|传真)(?:号码?|是|为|打|改成|改为){0,2})
             [\s:：.,\#“"']{0,3}

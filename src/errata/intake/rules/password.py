@@ -10,11 +10,11 @@ from __future__ import annotations
 from errata.intake.checks import secret_value, short_digits, strong_value, very_strong_value
 from errata.intake.rules.rule import Rule, rx, words
 
-# Where a password is spoken of; `private key` begins before `key`, the value ends far behind.
+# Where a password is spoken of: the rules but one begin with such a word.
 SECRET_WORD = words(
     "secret word",
-    "pass pwd psw pw secret token key credential login logon 密码 口令 密钥 暗号 秘钥 令牌 账密",
-    around=(24, 420),
+    "pass pwd psw pw secret token key access recovery credential login logon 密码 口令 密钥 暗号 秘钥 令牌 账密",
+    around=(0, 420),
 )
 BEHIND_WORD = words("after a value", "pass pwd 密码 口令", around=(220, 24))
 PIN_WORD = words("pin word", "pass pwd pin 密码 口令", around=(0, 32))
@@ -26,8 +26,10 @@ _TYPED = rf"[!#-&(-+\--:=?-_a-~]{{3,127}}{_LAST}"
 VALUE = rf"(?P<value>{_TYPED})"
 # In prose the other signs too, where something follows without a space.
 _SPOKEN = rf"(?P<value>(?:[!#-&(-+\--:=?-_a-~]|[,;<>'`\"](?=[!#-&(-+\--:=?-_a-~])){{3,127}}{_LAST})"
-_WORD = r"""(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw
-            |(?:api|secret|access|auth|encryption|recovery|private)[\ _-]?(?:key|token|code|phrase))"""
+_WHOSE = "api secret access auth private account shared encryption recovery".split()
+_KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
+_WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw|(?:access|recovery)\ (?:code|phrase))
+            |{_KEY})"""
 # In the shadow that the rules look at, full-width commas, colons and brackets are those of ASCII.
 _ZH_WORD = "(?:密码|口令|密钥|秘钥|暗号|令牌)"
 # What may stand between the word and the value, in any order: words that say nothing else.
@@ -44,8 +46,8 @@ PAIR = Rule(
     "password-pair",
     "PASSWORD",
     rx(
-        r"""(?i:password|passwd|passphrase|pwd|secret|token|(?:api|access|account|private|secret|shared)
-            [_-]?(?:access[_-]?)?key)["']?\s{0,3}(?:=|:=|=>|->|→)\s{0,3}["']?
+        rf"(?i:password|passwd|passphrase|pwd|secret|token|{_KEY})"
+        r"""["']?\s{0,3}(?:=|:=|=>|->|→)\s{0,3}["']?
             """
         + VALUE
     ),
@@ -81,7 +83,7 @@ PROSE = Rule(
     "password-prose",
     "PASSWORD",
     rx(
-        r"(?<![A-Za-z])(?i:pass|"
+        r"(?i:(?<![a-z])pass|"
         + _WORD
         + r""")["')]?"""
         + _OF_WHAT
@@ -122,7 +124,7 @@ BARE = Rule(
     "password-bare",
     "PASSWORD",
     rx(
-        rf"""(?:(?<![A-Za-z])(?i:password|passwd|passcode|passphrase|pwd|pw|login\ credentials?)
+        rf"""(?:(?<![A-Za-z])(?i:password|passwd|passcode|passphrase|pwd|pw)
               (?:[\s,.:;?!"'()\[—–-]{{1,4}}(?i:{_BETWEEN})(?=[\s,.:;?!"'()—–-])){{0,8}}[\s,.:;?!("'\[—–-]{{1,4}}
             |{_ZH_WORD}(?:(?!号|名|账|户|版|型|链接|邮|网|单|步骤|至少|包含|长度|位|超过|使用|支持|采用)
               [^\x00-\x7f。]){{0,8}}?[\s(【\[“]{{0,3}})["'“`]?
@@ -157,8 +159,8 @@ LOGIN = Rule(
     "password-login",
     "PASSWORD",
     rx(
-        r"""(?:(?<![A-Za-z])(?i:log[io]n|credentials?|user(?:name)?\ ?/\ ?pass(?:word)?)(?:\ (?i:details|info|is|are|with|as|using|by)){0,3}
-              |(?:账号|帐号|用户名)(?:和|与|及|/)?密码(?:是|为|分别是|就是)?|账密)
+        r"""(?:(?<![A-Za-z])(?i:log[io]n|credentials?)(?:\ (?i:details|info|is|are|with|as|using|by)){0,3}
+              |(?:(?<=账号)|(?<=帐号)|(?<=用户名)|(?<=账号[和与及/])|(?<=用户名[和与及/]))密码(?:是|为|分别是|就是)?|账密)
             [\s:,]{0,3}[A-Za-z0-9._@+-]{2,64}(?:\s?[/|,、:]\s?|\ (?i:and|with)\ (?i:(?:the\ )?pass(?:word|code)?\ )?|和)["'`“]?
             """
         + VALUE

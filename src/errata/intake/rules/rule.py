@@ -26,7 +26,8 @@ class Gate:
     behind gates that were open in the first.
 
     Without `around` the rules look at the whole text; with it, at what the gate matched, as far
-    before it as the first number says and as far behind it as the second.
+    before it as the first number says and as far behind it as the second. A match begins no later
+    than a word begins, or a pattern's match ends.
     """
 
     id: str
@@ -69,11 +70,14 @@ NUMERALS = gate(
 NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
+    around=(0, 100),
 )
-ACCOUNT_WORD = words("account word", "qq 微信 wechat weixin telegram line")
-PASSPORT_WORD = words("passport word", "护照 通行证 passport")
+ACCOUNT_WORD = words("account word", "qq 微信 wechat weixin telegram line", around=(0, 64))
+PASSPORT_WORD = words("passport word", "护照 通行证 passport", around=(0, 64))
 NAME_WORD = words(
-    "name word", "我叫 我是 名叫 姓名 名字 件人 货人 联系人 持卡人 户名 经办人 负责人 申请人 投保人 患者"
+    "name word",
+    "我叫 我是 名叫 姓名 名字 收件人 寄件人 收货人 联系人 持卡人 户名 经办人 负责人 申请人 投保人 患者",
+    around=(0, 32),
 )
 TITLE = words(
     "title",
