@@ -26,7 +26,7 @@ _TYPED = rf"[!#-&(-+\--:=?-_a-~]{{3,127}}{_LAST}"
 VALUE = rf"(?P<value>{_TYPED})"
 # In prose the other signs too, where something follows without a space.
 _SPOKEN = rf"(?P<value>(?:[!#-&(-+\--:=?-_a-~]|[,;<>'`\"](?=[!#-&(-+\--:=?-_a-~])){{3,127}}{_LAST})"
-_WHOSE = "api secret access auth private account shared encryption recovery".split()
+_WHOSE = ["api", "secret", "access", "auth", "private", "account", "shared", "encryption", "recovery"]
 _KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
 _WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw|(?:access|recovery)\ (?:code|phrase))
             |{_KEY})"""
@@ -48,8 +48,7 @@ PAIR = Rule(
     rx(
         rf"(?i:password|passwd|passphrase|pwd|secret|token|{_KEY})"
         r"""["']?\s{0,3}(?:=|:=|=>|->|→)\s{0,3}["']?
-            """
-        + VALUE
+            """ + VALUE
     ),
     SECRET_WORD,
     catches=(

@@ -85,7 +85,9 @@ API_KEY = Rule(
 BEARER = Rule(
     "bearer",
     "TOKEN",
-    rx(r"(?i:bearer|basic|token)[\ :]{1,4}(?P<value>[A-Za-z0-9._~+/-]{16,1024}={0,2})(?![A-Za-z0-9])"),
+    rx(
+        r"(?i:bearer|basic|token)[\ :]{1,4}(?P<value>[A-Za-z0-9._~+/-]{16,1024}={0,2})(?![A-Za-z0-9])"
+    ),
     words("bearer", "bearer basic token", around=(0, 1100)),
     catches=("Authorization: Bearer ⟦mF_9.B5f-4.1JqM8xyz⟧", "头部 bearer ⟦abcDEF0123456789abcd==⟧"),
     spares=("bearer of bad news", "the bearer responsibilities", "basic troubleshooting-steps"),
