@@ -180,7 +180,8 @@ BACKWARDS = Rule(
     rx(
         r"(?<![!-~])[\"'“`(]?"
         + VALUE
-        + r"""["'”`)]?(?:[,\s–—-]{1,3}(?i:is|as|was|for|that's|that\ is|works\ as|being)(?:\ (?i:my|the|your|our|his|her|their|a|an|new|old
+        + r"""["'”`)]?(?:(?:\ (?i:is|was|are|not|isn't|no|longer|never|accepted|rejected|recognized|working|used|refused|wrong
+                |work|works|does|doesn't|did|didn't|still|anymore)){0,5}[,\s–—-]{1,3}(?i:is|as|was|for|that's|that\ is|works\ as|being)(?:\ (?i:my|the|your|our|his|her|their|a|an|new|old
                 |current|temporary|temp|default|admin|root|login|wifi|wi-fi|account|email|mail|bank|first|actual|correct|right|master|not)){0,5}
               \ (?i:password|passcode|passphrase|pwd)
             |[,\s]{0,2}(?:就?是|作为|作|当作?|做|为|设[为成]|改[为成]|才是)(?:我的?|你的?|他的?|她的?|我们的?|咱们?的?|新的?|旧的?|登录|账户|账号|银行卡|支付|邮箱
@@ -193,6 +194,7 @@ BACKWARDS = Rule(
         "用⟦Abc12345⟧作为密码",
         "⟦Sunny_day9⟧是我的登录密码",
         "I typed `⟦x7Kp2q9L⟧`, that's my password",
+        "why is ⟦shadow52171⟧ not accepted as my password",
     ),
     spares=(
         "this is my password",

@@ -92,9 +92,10 @@ ADDRESS_WORD = gate(
 )
 
 # A number that these words announce is a number of theirs: an order, a parcel, a thing.
-_THINGS = """订单 单号 流水 运单 快递 编号 货号 序列 批号 批次 型号 工单 票号 发票 条码 合同 案号 期号 版本 款号
+_THINGS = """订单 单号 流水 运单 快递 编号 货号 序列 批号 批次 型号 工单 票号 发票 条码 合同 案号 期号 版本 款号 章节 条款 固件
     ref reference order invoice ticket tracking shipment parcel waybill serial sku isbn ean upc batch
-    lot model part case item transaction txn trace request build version ver"""
+    lot model part case item transaction txn trace request build version ver
+    chapter section clause figure table appendix step release firmware"""
 _ACCOUNTS = "account acct routing member customer user policy employee id no. zip"
 BEFORE = 32  # characters before a match in which such words are looked for
 
