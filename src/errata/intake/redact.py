@@ -28,6 +28,7 @@ from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import fold
+from errata.intake.own import OwnRule, compiled, held_to_examples
 from errata.intake.rules import OPTIONAL, RULES, Rule
 from errata.intake.spans import Span, rounds
 from errata.records import Label
@@ -45,6 +46,9 @@ class Policy(Section):
 
     off: list[str] = Field(default_factory=list, description="ids of rules that do not run")
     on: list[str] = Field(default_factory=list, description="ids of optional rules that do run")
+    own: list[OwnRule] = Field(
+        default_factory=list, alias="rules", description="rules of your own: see docs/extend.md"
+    )
     vault: list[str] = Field(
         default_factory=list,
         description="tags (PHONE, EMAIL …) whose values `errata reveal` may give back",
@@ -57,14 +61,15 @@ class Policy(Section):
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that run, in order of precedence."""
-        return _active(tuple(self.off), tuple(self.on))
+        own = tuple(rule.model_dump_json() for rule in self.own)
+        return _active(tuple(self.off), tuple(self.on), own)
 
     @property
     def hash(self) -> str:
         """Changes when a switch, a retention or the pattern of a rule changes."""
         kept = tuple(sorted(self.vault))
         told = tuple(sorted(self.retention.items()))
-        return _policy_hash(tuple(self.off), tuple(self.on), told, kept)
+        return _policy_hash(self.rules, told, kept)
 
 
 class Finding(NamedTuple):
@@ -87,25 +92,34 @@ Named = tuple[Finding, str]  # and the pseudonym that stands for it
 
 
 @cache
-def _active(off: tuple[str, ...], on: tuple[str, ...]) -> tuple[Rule, ...]:
-    known = [rule.id for rule in RULES]
+def _active(off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...]) -> tuple[Rule, ...]:
+    """Our rules and after them those of the policy, which are held to their examples here."""
+    mine = [compiled(OwnRule.model_validate_json(rule), POLICY_FILE) for rule in own]
+    known = [rule.id for rule in (*RULES, *mine)]
+    for name in known:
+        if known.count(name) > 1:
+            raise BadInput(f"{POLICY_FILE}: rule `{name}`: there is one of this id; choose another")
     for name in (*off, *on):
         if name not in known:
             raise BadInput(f"{POLICY_FILE}: unknown rule `{name}`{configs.hint(name, known)}")
+    for rule in mine:
+        held_to_examples(rule, lambda text, rule=rule: _caught(text, rule), POLICY_FILE)
     stopped = set(off) | (OPTIONAL - set(on))
-    return tuple(rule for rule in RULES if rule.id not in stopped)
+    return tuple(rule for rule in (*RULES, *mine) if rule.id not in stopped)
+
+
+def _caught(text: str, rule: Rule) -> list[str]:
+    return [text[found.start : found.end] for found in apply(text, [rule], b"").findings]
 
 
 @cache
-def _policy_hash(
-    off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
-) -> str:
-    rules = [
+def _policy_hash(rules: tuple[Rule, ...], retention: tuple[Any, ...], vault: tuple[str, ...]) -> str:
+    told = [
         [rule.id, rule.tag, rule.pattern.pattern, rule.not_after.pattern if rule.not_after else ""]
-        for rule in _active(off, on)
+        for rule in rules
     ]
     kept = {"vault": list(vault)} if vault else {}
-    return jsonl.digest({"rules": rules, "retention": list(retention), **kept})
+    return jsonl.digest({"rules": told, "retention": list(retention), **kept})
 
 
 def load_policy(ws: Workspace) -> Policy:
@@ -113,7 +127,7 @@ def load_policy(ws: Workspace) -> Policy:
     path = ws.root / POLICY_FILE
     policy = configs.load(path if path.is_file() else None, Policy)
     policy.rules  # noqa: B018 - an unknown rule id is refused here, not in the middle of a file
-    tags = sorted({rule.tag for rule in RULES})
+    tags = sorted({rule.tag for rule in (*RULES, *policy.rules)})
     for tag in policy.vault:
         if tag not in tags:
             raise BadInput(f"{POLICY_FILE}: vault: no tag `{tag}`{configs.hint(tag, tags)}")

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import sys
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,6 +34,7 @@ Span = tuple[int, int, int, bool, int]
 Window = tuple[int, int, int, int, int]
 Windows = list[Window]
 MANY = sys.maxsize
+_PIECE = re.compile(f"[^{fold.WALL}]+")
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,10 @@ def _found(shadow: str, opened: list[Opened]) -> list[Span]:
             least = rule.digits
             if least not in enough:
                 enough[least] = [window for window in one.windows if window[4] >= least]
-            _match(shadow, enough[least], rank, rule, found)
+            if rule.spans:
+                found += _own(shadow, one.windows, rank, rule.spans)
+            else:
+                _match(shadow, enough[least], rank, rule, found)
     return found
 
 
@@ -193,6 +197,17 @@ def _match(shadow: str, windows: Windows, rank: int, rule: Rule, found: list[Spa
                 at = match.end()
             else:
                 at = match.start() + 1
+
+
+def _own(
+    shadow: str, windows: Windows, rank: int, spans: Callable[[str], Iterator[tuple[int, int]]]
+) -> Iterator[Span]:
+    """What a rule of the policy finds, in each piece between walls: it must not cross them."""
+    for number, first, _, high, _ in windows:
+        for piece in _PIECE.finditer(shadow, first, high):
+            at = piece.start()
+            for start, end in spans(piece[0]):
+                yield at + start, at + end, rank, True, number
 
 
 def _confirmed(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:

@@ -11,7 +11,7 @@ ones only where a checksum, a fixed shape or the words beside them speak for a p
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,8 @@ class Rule:
     Where the pattern has a group `value`, only that group is replaced. `gate` says where a match is
     possible at all (None: anywhere); `not_after`, the words before a match that say it is none; `sheds`,
     that a match which is not confirmed may be one without what hangs on behind a gap; `digits`, that
-    behind the gate NUMBER the rule only looks where there are so many.
+    behind the gate NUMBER the rule only looks where there are so many. `spans` takes the place of
+    all this for a rule of a policy (own.py): it looks at a piece of a text by itself.
     """
 
     id: str
@@ -154,6 +155,7 @@ class Rule:
     not_after: re.Pattern[str] | None = None
     sheds: bool = False
     digits: int = 0
+    spans: Callable[[str], Iterator[tuple[int, int]]] | None = None
 
 
 def rx(pattern: str) -> re.Pattern[str]:
