@@ -27,7 +27,7 @@ from errata import config as configs
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import fold
+from errata.intake import fold, ner
 from errata.intake.own import OwnRule, compiled, held_to_examples
 from errata.intake.rules import OPTIONAL, RULES, Rule
 from errata.intake.spans import Span, rounds
@@ -49,6 +49,9 @@ class Policy(Section):
     own: list[OwnRule] = Field(
         default_factory=list, alias="rules", description="rules of your own: see docs/extend.md"
     )
+    ner: str | None = Field(
+        default=None, description="a spaCy pipeline, folder or package, for names and addresses"
+    )
     vault: list[str] = Field(
         default_factory=list,
         description="tags (PHONE, EMAIL …) whose values `errata reveal` may give back",
@@ -62,7 +65,7 @@ class Policy(Section):
     def rules(self) -> tuple[Rule, ...]:
         """The rules that run, in order of precedence."""
         own = tuple(rule.model_dump_json() for rule in self.own)
-        return _active(tuple(self.off), tuple(self.on), own)
+        return _active(tuple(self.off), tuple(self.on), own, self.ner)
 
     @property
     def hash(self) -> str:
@@ -92,10 +95,13 @@ Named = tuple[Finding, str]  # and the pseudonym that stands for it
 
 
 @cache
-def _active(off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...]) -> tuple[Rule, ...]:
+def _active(
+    off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...], pipeline: str | None
+) -> tuple[Rule, ...]:
     """Our rules and after them those of the policy, which are held to their examples here."""
     mine = [compiled(OwnRule.model_validate_json(rule), POLICY_FILE) for rule in own]
-    known = [rule.id for rule in (*RULES, *mine)]
+    models = ner.rules(pipeline, POLICY_FILE) if pipeline else ()
+    known = [rule.id for rule in (*RULES, *mine, *models)]
     for name in known:
         if known.count(name) > 1:
             raise BadInput(f"{POLICY_FILE}: rule `{name}`: there is one of this id; choose another")
@@ -105,7 +111,7 @@ def _active(off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...]) -> 
     for rule in mine:
         held_to_examples(rule, lambda text, rule=rule: _caught(text, rule), POLICY_FILE)
     stopped = set(off) | (OPTIONAL - set(on))
-    return tuple(rule for rule in (*RULES, *mine) if rule.id not in stopped)
+    return tuple(rule for rule in (*RULES, *mine, *models) if rule.id not in stopped)
 
 
 def _caught(text: str, rule: Rule) -> list[str]:
@@ -126,6 +132,8 @@ def load_policy(ws: Workspace) -> Policy:
     """The workspace's policy; without the file, every rule that is on by default."""
     path = ws.root / POLICY_FILE
     policy = configs.load(path if path.is_file() else None, Policy)
+    if policy.ner and (ws.root / policy.ner).is_dir():
+        policy = policy.model_copy(update={"ner": str(ws.root / policy.ner)})
     policy.rules  # noqa: B018 - an unknown rule id is refused here, not in the middle of a file
     tags = sorted({rule.tag for rule in (*RULES, *policy.rules)})
     for tag in policy.vault:

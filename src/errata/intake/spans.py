@@ -148,7 +148,8 @@ def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[
             if gate.lower:
                 low = low or fold.lower(shadow)
             left = list(_still(low if gate.lower else shadow, gate, left))
-        if any(window[3] - window[1] > REACH for window in left):
+        # A rule of a policy is not known to reach no farther: it looks at whole texts again.
+        if gate and any(window[3] - window[1] > REACH for window in left):
             left = [part for window in left for part in _common(window, near[window[0]])]
         if left:
             narrow.append(Opened(gate, behind, left))
