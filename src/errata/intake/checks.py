@@ -1,6 +1,6 @@
 """What confirms a match, and what makes two spellings of one value equal: checksums, dates, shapes.
 
-Some ranges are reserved for invented values (invent.py): they are nobody's, and confirmed by none.
+Numbers of ranges that are nobody's are confirmed by none, however they are spelled.
 """
 
 from __future__ import annotations

@@ -15,7 +15,9 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-WALL = "\x00"  # what was found already; no rule crosses it
+from errata.intake import reserved
+
+WALL = "\x00"  # what was found already, or is nobody's; no rule crosses it
 SEPARATOR = "\x1e"  # between the texts of a batch; no rule crosses it either
 TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
 _OURS = re.compile(f"[{WALL}{SEPARATOR}]")
@@ -69,7 +71,7 @@ def shadow(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
         plain, places = _folded(text)
     if "<" in plain:
         plain = TOKEN.sub(lambda match: WALL * len(match[0]), plain)
-    return plain, places
+    return reserved.walled(plain, WALL), places
 
 
 def _folded(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from errata.intake import fold
+from errata.intake import fold, reserved
 from errata.intake.rules.rule import BEFORE, Gate, Rule
 
 # From what was found a later round looks so far to both sides: no match but a private key is
@@ -260,7 +260,7 @@ def _walled(shadow: str, found: Iterable[Span]) -> str:
     for start, end, *_ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end
-    return "".join(parts) + shadow[at:]
+    return reserved.walled("".join(parts) + shadow[at:], fold.WALL)
 
 
 def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
