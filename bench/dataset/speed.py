@@ -78,7 +78,15 @@ def _some(random: Random, count: int, language: str, kinds: tuple[str, ...]) -> 
     made = [r for r in rows(random, 2 * count // len(kinds)) if r.language == language]
     made = [row for row in made if row.kind in kinds]
     random.shuffle(made)
-    return made[:count]
+    around = frames.AROUND_EN if language == "en" else frames.AROUND_ZH
+    gap = " " if language == "en" else ""
+    return [row._replace(text=_around(random, row.text, around, gap)) for row in made[:count]]
+
+
+def _around(random: Random, text: str, around: Sequence[str], gap: str) -> str:
+    """A message as people send it: a sentence before or behind what is told."""
+    parts = [text, random.choice(around)]
+    return gap.join(parts if random.random() < 0.5 else parts[::-1])
 
 
 def seconds(answer: Answer, texts: Sequence[str]) -> tuple[float, list[str]]:

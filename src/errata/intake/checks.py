@@ -171,7 +171,7 @@ def passport(value: str) -> bool:
 
 def routable(value: str) -> bool:
     """Loopback, the all-zero and broadcast addresses and the range of RFC 2544 name nobody."""
-    return not value.startswith(("127.", "0.", "198.18.", "198.19.")) and value != "255.255.255.255"
+    return not value.startswith(("127.0.", "0.0.0.", "198.18.", "198.19.")) and value != "255.255.255.255"
 
 
 def ipv6(value: str) -> bool:

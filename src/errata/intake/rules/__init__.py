@@ -46,6 +46,7 @@ RULES: tuple[Rule, ...] = (
     contact.ACCOUNT,
     network.IPV6,
     network.MAC,
+    network.MAC_HYPHENS,
     network.IPV4,
     person.ADDRESS,
     person.NAME_TOLD,

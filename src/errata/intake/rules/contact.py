@@ -21,8 +21,8 @@ from errata.intake.rules.rule import (
     NUMERALS,
     ORDER,
     ORDER_OR_ACCOUNT,
+    SIGNS,
     Rule,
-    gate,
     rx,
 )
 
@@ -63,7 +63,7 @@ EMAIL_SPELLED = Rule(
             [A-Za-z0-9-]{1,63}(?:(?:\.|\ ?[\[({]\ ?(?:(?i:dot)|\.|点)\ ?[\])}]\ ?)[A-Za-z0-9-]{2,24}){1,4}
             (?![A-Za-z0-9])"""
     ),
-    gate("at in brackets", r"[\[({]\s?(?:at|@|艾特)\s?[\])}]", lower=True),
+    SIGNS,
     catches=(
         "reach ⟦li.na[at]example.org⟧",
         "写信到⟦li (at) mail (dot) cn⟧。",

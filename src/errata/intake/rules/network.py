@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from errata.intake.checks import ipv6, mac, routable, secret_value
-from errata.intake.rules.rule import DOTS, ORDER, Rule, gate, rx
+from errata.intake.checks import ipv6, letters_and_digits, mac, routable, secret_value
+from errata.intake.rules.rule import DOTS, ORDER, SIGNS, Rule, gate, rx
 
+COLONS = gate("colons", r":[0-9A-Fa-f]{0,4}:")
 IPV4 = Rule(
     "ipv4",
     "IP",
@@ -32,7 +33,7 @@ IPV6 = Rule(
     "IP",
     rx(r"""(?<![0-9A-Za-z.])(?<![0-9A-Fa-f:]:)(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{1,4}
             (?![0-9A-Za-z])(?!:[0-9A-Fa-f:])(?!\.[0-9])"""),
-    gate("colons", r":[0-9A-Fa-f]{0,4}:"),
+    COLONS,
     catches=(
         "来自：⟦2400:3200:baba::1⟧.",
         "⟦fe80:0:0:0:204:61ff:fe9d:f156⟧",
@@ -42,17 +43,27 @@ IPV6 = Rule(
     check=ipv6,
     canon=str.lower,
 )
+_OCTET = "[0-9A-Fa-f]{2}"
+_BEFORE_MAC, _AFTER_MAC = r"(?<![0-9A-Za-z-])(?<![0-9A-Fa-f]:)", r"(?![0-9A-Za-z-])(?!:[0-9A-Fa-f])"
 MAC = Rule(
     "mac",
     "MAC",
-    rx(
-        r"(?<![0-9A-Za-z-])(?<![0-9A-Fa-f]:)[0-9A-Fa-f]{2}([:-])(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Za-z-])(?!:[0-9A-Fa-f])"
-    ),
-    gate("octets", r"[:-][0-9A-Fa-f]{2}[:-][0-9A-Fa-f]{2}[:-]"),
-    catches=("网卡：⟦3c:22:fb:4d:0a:91⟧：掉线", "mac ⟦3C-22-FB-4D-0A-91⟧."),
-    spares=("20-25-12-16-10-30", "00:00:00:00:00:00", "3c:22:fb:4d:0a", "3c:22-fb:4d-0a:91"),
+    rx(rf"{_BEFORE_MAC}{_OCTET}:(?:{_OCTET}:){{4}}{_OCTET}{_AFTER_MAC}"),
+    COLONS,
+    catches=("网卡：⟦3c:22:fb:4d:0a:91⟧：掉线", "MAC ⟦3C:22:FB:4D:0A:91⟧."),
+    spares=("00:00:00:00:00:00", "3c:22:fb:4d:0a", "3c:22-fb:4d-0a:91"),
     check=mac,
-    canon=str.lower,
+    canon=letters_and_digits,
+)
+MAC_HYPHENS = Rule(
+    "mac-hyphens",
+    "MAC",
+    rx(rf"{_BEFORE_MAC}{_OCTET}-(?:{_OCTET}-){{4}}{_OCTET}{_AFTER_MAC}"),
+    gate("hyphens", f"-{_OCTET}-{_OCTET}-"),
+    catches=("mac ⟦3C-22-FB-4D-0A-91⟧.", "网卡⟦3c-22-fb-4d-0a-91⟧掉线"),
+    spares=("20-25-12-16-10-30", "3c-22-fb-4d-0a", "3c:22-fb:4d-0a:91"),
+    check=mac,
+    canon=letters_and_digits,
 )
 URL_TOKEN = Rule(
     "url-token",
@@ -62,7 +73,7 @@ URL_TOKEN = Rule(
             session|sessionid|sid|ticket|code|credential|jwt|hash|x-amz-signature|access[_-]?key(?:id)?))
             =(?P<value>[A-Za-z0-9%._~+/-]{5,512}[A-Za-z0-9%_~+/-]=*)"""
     ),
-    gate("url", r"[?&;#][A-Za-z_-]{2,24}="),
+    SIGNS,
     catches=(
         "打开https://a.cn/x?token=⟦9f86d081884c⟧&p=2",
         "https://api.io/v1?user=3&api_key=⟦q9w8e7r6t5⟧",

@@ -13,7 +13,7 @@ from errata.intake.rules.rule import Rule, rx, words
 # Where a password is spoken of: the rules but one begin with such a word.
 SECRET_WORD = words(
     "secret word",
-    "pass pwd psw pw secret token key access recovery credential login logon 密码 口令 密钥 暗号 秘钥 令牌 账密",
+    "pass pwd psw pw secret token key credential login logon 密码 口令 密钥 暗号 秘钥 令牌 账密",
     around=(0, 420),
 )
 BEHIND_WORD = words("after a value", "pass pwd 密码 口令", around=(220, 24))
@@ -28,7 +28,7 @@ VALUE = rf"(?P<value>{_TYPED})"
 _SPOKEN = rf"(?P<value>(?:[!#-&(-+\--:=?-_a-~]|[,;<>'`\"](?=[!#-&(-+\--:=?-_a-~])){{3,127}}{_LAST})"
 _WHOSE = ["api", "secret", "access", "auth", "private", "account", "shared", "encryption", "recovery"]
 _KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
-_WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw|(?:access|recovery)\ (?:code|phrase))
+_WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw)
             |{_KEY})"""
 # In the shadow that the rules look at, full-width commas, colons and brackets are those of ASCII.
 _ZH_WORD = "(?:密码|口令|密钥|秘钥|暗号|令牌)"

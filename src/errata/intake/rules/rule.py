@@ -67,6 +67,10 @@ NUMERALS = gate(
     r"|(?<=[0-9].)|(?<=[0-9][\s、,-].))",
     wide=True,
 )
+# A parameter of a link, or an `at` in brackets.
+SIGNS = gate(
+    "signs", r"[?&;#\[({](?:[a-z_-]{2,24}=|\s?(?:at|@|艾特)\s?[\])}])", lower=True
+)
 NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
