@@ -2,9 +2,9 @@
 
     .venv/bin/python bench/data.py [--only NAME] [--repeats 3] [--keep]
 
-Needs the [bench] extra (Presidio, spaCy, Faker). All texts are made from one seed by dataset/, which
-shares no code with the rules. Results are written to bench/results/data.{json,md}; a missed bar is
-exit 1.
+Needs the [bench] extra (Presidio, spaCy, Faker). All texts are made from one seed by dataset/,
+which shares no code with the rules. Results are written to bench/results/data.{json,md}; a missed
+bar is exit 1.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ TITLE = "Data against its bars"
 CLAIMS = (
     Claim("english", "English rows, a value in each, times Presidio", claims.english, "x",
           least=100),
-    Claim("chinese", "Chinese rows, a value in each, times Presidio", claims.chinese, "x", least=50),
+    Claim("chinese", "Chinese rows, a value in each, times Presidio", claims.chinese, "x",
+          least=50),
     Claim("chats", "chat logs, 1 % of rows hold a value, two processes", claims.chats, "MB/s",
           least=20),
     Claim("recall", "Chinese values fully gone, least of five types", timed(claims.recall), "share",
@@ -34,7 +35,8 @@ CLAIMS = (
           "share", least=0.95),
     Claim("passwords", "passwords told in prose, lesser of two languages", timed(claims.passwords),
           "share", least=0.9),
-    Claim("identical", "texts whose spans need google-re2", timed(claims.identical), "texts", most=0),
+    Claim("identical", "texts whose spans need google-re2", timed(claims.identical), "texts",
+          most=0),
     Claim("idempotent", "of 100,000 texts, changed by a second pass", timed(claims.idempotent),
           "texts", most=0),
 )  # fmt: skip
@@ -52,7 +54,9 @@ def main() -> int:
         print(f"bench: no claim {sorted(unknown)}; there are {', '.join(names)}")
         return 2
     stamp = report.machine()
-    known = {r["claim"]: r for r in report.read(RESULTS, stamp) if told.keep and r["claim"] in names}
+    known = {
+        r["claim"]: r for r in report.read(RESULTS, stamp) if told.keep and r["claim"] in names
+    }
     for claim in CLAIMS:
         if claim.name in (told.only or names):
             known[claim.name] = judge(claim, claim.measure(told.repeats))

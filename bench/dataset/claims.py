@@ -10,10 +10,9 @@ from functools import cache
 from random import Random
 from typing import Any
 
-from errata.intake.redact import Policy, apply, redact_many
-
 from dataset import quality, speed
 from dataset.values import SEED
+from errata.intake.redact import Policy, apply, redact_many
 
 Run = dict[str, Any]
 Measure = Callable[[int], list[Run]]
@@ -27,7 +26,10 @@ def timed(measure: Callable[[], Run]) -> Measure:
     def runs(_: int) -> list[Run]:
         wall, cpu = time.perf_counter(), time.process_time()
         found = measure()
-        spent = {"wall_seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+        spent = {
+            "wall_seconds": time.perf_counter() - wall,
+            "cpu_seconds": time.process_time() - cpu,
+        }
         return [{**spent, **found}]
 
     return runs
@@ -63,7 +65,9 @@ def _found() -> tuple[dict[tuple[str, str], float], list[quality.Row]]:
 
 
 def _told(kinds: tuple[str, ...] | None) -> dict[str, float]:
-    shares = {f"{kind} {language}": round(share, 4) for (kind, language), share in _found()[0].items()}
+    shares = {
+        f"{kind} {language}": round(share, 4) for (kind, language), share in _found()[0].items()
+    }
     return {name: share for name, share in sorted(shares.items())
             if kinds is None or name.split()[0] in kinds}  # fmt: skip
 
@@ -77,7 +81,11 @@ def recall() -> Run:
 def leaks() -> Run:
     """Values of checksum types that can still be read in full."""
     missed = [row for row in _found()[1] if row.kind in CHECKSUM]
-    return {"value": len(missed), "by type": _told(CHECKSUM), "problems": [r.text for r in missed[:5]]}
+    return {
+        "value": len(missed),
+        "by type": _told(CHECKSUM),
+        "problems": [r.text for r in missed[:5]],
+    }
 
 
 def precision() -> Run:
@@ -119,7 +127,7 @@ def spans() -> str:
 
 def idempotent() -> Run:
     """Of 100,000 texts glued together from values, halves, keywords and any Unicode: those that a
-    second pass changes, that a batch redacts otherwise, or whose offsets do not rebuild the output."""
+    second pass changes, that a batch redacts otherwise, or whose offsets do not hold."""
     random, rules = Random(SEED + 4), Policy(on=["password-digits"]).rules
     made = quality.rows(random, 30)
     wrong: list[str] = []
@@ -132,6 +140,12 @@ def idempotent() -> Run:
         few = range(0, 1000, 100)
         wrong += [ascii(texts[n]) for n in few if apply(texts[n], rules, quality.KEY) != once[n]]
     return {"value": len(wrong), "texts": 100_000, "problems": wrong[:5]}
+
+
+_GLUE = (
+    *("密码是", "password ", "=", ": ", "<", "@", "-", " ", "\u200b", "，", "+86", "\x00", "\x1e"),
+    *("<PHONE:7f3a12c4>", "我叫", "先生", "token=", "订单"),
+)
 
 
 def _glued(random: Random, made: list[quality.Row]) -> str:
@@ -149,8 +163,7 @@ def _glued(random: Random, made: list[quality.Row]) -> str:
         elif kind == 2:
             parts.append(value[random.randrange(len(value)) :])
         elif kind == 3:
-            parts.append(random.choice(["密码是", "password ", "=", ": ", "<", "@", "-", " ", "\u200b", "，", "+86",
-                                        "<PHONE:7f3a12c4>", "\x00", "\x1e", "我叫", "先生", "token=", "订单"]))  # fmt: skip
+            parts.append(random.choice(_GLUE))
         else:
             parts.append(value)
     return "".join(parts)

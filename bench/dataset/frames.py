@@ -7,17 +7,25 @@ Please remove {} from your records.|they keep asking me for {} and I don't know 
 The form shows "{}" although I changed it.|{} is what I have on file.|Could you check ({}) for me?
 I'd like to update it from {} to the new one.|re: {} - still waiting|Is {} correct?|it was {}.|->{}<-
 Can you confirm that {}, which I sent you before, is in the system?|Name: J. Doe; data: {}; status: open
-I entered {}, but it says invalid.|see {}/ok|My colleague's is {}, mine is different.|* {} *""".replace("\n", "|").split("|")
+I entered {}, but it says invalid.|see {}/ok|My colleague's is {}, mine is different.|* {} *""".replace(
+    "\n", "|"
+).split("|")
 ANY_ZH = """麻烦帮我查一下{}这个|{}|我的信息是{}，请核实|登记的是{}吗？|之前填写的{}不对|请把{}删掉，谢谢|客服你好{}帮我看看
 系统里显示“{}”，但是我改过了|（{}）|资料：{}；状态：待审核|为什么一直提示{}无效|我朋友的是{}，我的不一样|从{}改成新的可以吗
-你看下{}、还有别的吗|{}收到了吗|已发{}过去了|就是{}啦|刚才那个{}是我的|备注写{}就行|提交的时候填了{}结果报错了""".replace("\n", "|").split("|")
+你看下{}、还有别的吗|{}收到了吗|已发{}过去了|就是{}啦|刚才那个{}是我的|备注写{}就行|提交的时候填了{}结果报错了""".replace(
+    "\n", "|"
+).split("|")
 # What people write around it: support messages have 85 characters in English, 40 in Chinese.
 AROUND_EN = """Hello, I have a question about my last purchase.|Thanks for your help so far!|I have been waiting since Monday.
 The app keeps showing the old one.|Please get back to me as soon as possible.|This is the second time that I write to you.
 Your colleague told me it would be fixed by now.|I am not happy with how this was handled.|Best regards, and have a nice day.
-I tried it on my phone and on my laptop.|Nothing has changed since we talked.|Is there anything else you need from me?""".replace("\n", "|").split("|")
+I tried it on my phone and on my laptop.|Nothing has changed since we talked.|Is there anything else you need from me?""".replace(
+    "\n", "|"
+).split("|")
 AROUND_ZH = """你好，我想咨询一下上次买的东西。|麻烦尽快处理，谢谢！|从周一等到现在还没有消息。|软件里显示的还是旧的。|这是我第二次联系你们了。
-之前的客服说已经改好了。|对这次的服务不太满意。|在手机和电脑上都试过了。|还需要我提供什么吗？|请帮忙看看是什么原因。""".replace("\n", "|").split("|")
+之前的客服说已经改好了。|对这次的服务不太满意。|在手机和电脑上都试过了。|还需要我提供什么吗？|请帮忙看看是什么原因。""".replace(
+    "\n", "|"
+).split("|")
 _TOLD = {
     "en": {
         "PHONE": "Call me at {} after six.|my cell is {}|phone: {}|Tel. {}|You can text {} any time.|Ring {} and ask for Anna.|My number is {}, please call back.|WhatsApp {}|fax {} please|I can be reached on {} or by mail.",

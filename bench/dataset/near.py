@@ -100,4 +100,6 @@ passport control opens at 09:00|I pass the exam on 2025-06-01|key=value pairs ar
 The meeting is at 10:30:45, room 12:04.|std::vector<int> and a::b::c are types|see chapter 1.2.3.4 for details|比例是3:2:1
 CALL order_status(48213)|I have 3 phones and 2 tablets.|手机壳多少钱|电话费怎么交|我是老师，想咨询课程|各位先生女士请注意|谢谢老师|高级经理岗位
 2号楼在哪里|地铁3号线到了|请到5号窗口|路上堵车|他住在附近|user@localhost is fine|@小王 看一下|3@2.50 each|npm install left-pad@1.3.0
-train_2024_11_05_checkpoint_final.pt|InternationalizationAndLocalization|https://example.com/a/b/c?page=2&size=20|git commit 9fceb02""".replace("\n", "|").split("|")
+train_2024_11_05_checkpoint_final.pt|InternationalizationAndLocalization|https://example.com/a/b/c?page=2&size=20|git commit 9fceb02""".replace(
+    "\n", "|"
+).split("|")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from random import Random
 from typing import NamedTuple
 
-from errata.intake.redact import Policy, redact_many
-
 from dataset import frames, near, prose, values
 from dataset.values import Make
+from errata.intake.redact import Policy, redact_many
 
 KEY = b"k" * 32
 MAKERS: dict[tuple[str, str], tuple[Make, ...]] = {
@@ -100,7 +99,9 @@ def precision(made: Sequence[Row], misses: Sequence[str]) -> tuple[dict[str, flo
             inside = found.start < at + len(row.value) and at < found.end
             (right if inside else wrong)[found.tag] += 1
             if not inside:
-                examples.append(f"{found.rule}: {row.text[found.start : found.end]!r} in {row.text}")
+                examples.append(
+                    f"{found.rule}: {row.text[found.start : found.end]!r} in {row.text}"
+                )
     for text, done in zip(misses, redact_many(misses, rules, KEY), strict=True):
         for found in done.findings:
             wrong[found.tag] += 1

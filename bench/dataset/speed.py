@@ -10,10 +10,9 @@ from random import Random
 from statistics import median
 from typing import Any
 
-from errata.intake.redact import Policy, redact_many
-
 from dataset import frames, near, values
 from dataset.quality import KEY, Row, left, rows
+from errata.intake.redact import Policy, redact_many
 
 Answer = Callable[[Sequence[str]], list[str]]
 BATCH = 2000  # texts at a time; from 256 on the speed is the same
@@ -65,12 +64,12 @@ def presidio() -> Answer:
 
 
 def english(random: Random, count: int) -> list[Row]:
-    """Support sentences with one value of Faker's in each: mail, phone, card, SSN, IBAN, address."""
+    """Support messages with one value in each: mail, phone, card, SSN, IBAN, IP address."""
     return _some(random, count, "en", ("EMAIL", "PHONE", "CARD", "SSN", "IBAN", "IP"))
 
 
 def chinese(random: Random, count: int) -> list[Row]:
-    """Chat sentences with one value in each: mobile, resident ID, card, mail, plate."""
+    """Chat messages with one value in each: mobile, resident ID, card, mail, plate."""
     return _some(random, count, "zh", ("MOBILE", "CN_ID", "CARD", "EMAIL", "PLATE"))
 
 

@@ -39,8 +39,38 @@ def grouped(random: Random, number: str, *sizes: int) -> str:
 def mobile(random: Random) -> str:
     """A Chinese mobile number: 3-4-4, sometimes with the country code."""
     prefix = random.choice(
-        "130 131 132 135 136 137 138 139 147 150 151 152 157 158 159 166 171 176 177 178 "
-        "180 181 182 185 187 188 189 191 195 198".split()
+        [
+            "130",
+            "131",
+            "132",
+            "135",
+            "136",
+            "137",
+            "138",
+            "139",
+            "147",
+            "150",
+            "151",
+            "152",
+            "157",
+            "158",
+            "159",
+            "166",
+            "171",
+            "176",
+            "177",
+            "178",
+            "180",
+            "181",
+            "182",
+            "185",
+            "187",
+            "188",
+            "189",
+            "191",
+            "195",
+            "198",
+        ]
     )
     number = grouped(random, prefix + digits(random, 8), 3, 4)
     return random.choice(["", "", "", "+86", "+86 ", "86-", "0086 "]) + number
@@ -48,7 +78,9 @@ def mobile(random: Random) -> str:
 
 def resident_id(random: Random) -> str:
     """GB 11643: region, date of birth, order, and the check digit of ISO 7064 MOD 11-2."""
-    region = random.choice("110101 310104 440305 510104 330106 420111 650102 230103".split())
+    region = random.choice(
+        ["110101", "310104", "440305", "510104", "330106", "420111", "650102", "230103"]
+    )
     born = f"{random.randint(1940, 2012)}{random.randint(1, 12):02}{random.randint(1, 28):02}"
     body = region + born + digits(random, 3)
     weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -184,8 +216,28 @@ def name_zh(_: Random) -> str:
 
 def address_zh(random: Random) -> str:
     """City, district, road and number; sometimes the flat."""
-    city = random.choice("北京市海淀区 上海市徐汇区 广东省深圳市南山区 杭州市余杭区 成都市武侯区 南京市鼓楼区".split())
-    road = random.choice("中山路 人民大街 解放东路 学院路 科技园南路 长江西路 和平里东街 建设大道".split())
+    city = random.choice(
+        [
+            "北京市海淀区",
+            "上海市徐汇区",
+            "广东省深圳市南山区",
+            "杭州市余杭区",
+            "成都市武侯区",
+            "南京市鼓楼区",
+        ]
+    )
+    road = random.choice(
+        [
+            "中山路",
+            "人民大街",
+            "解放东路",
+            "学院路",
+            "科技园南路",
+            "长江西路",
+            "和平里东街",
+            "建设大道",
+        ]
+    )
     flat = random.choice(["", f"{random.randint(1, 20)}栋{random.randint(101, 2904)}室",
                           f"{random.randint(1, 9)}单元{random.randint(101, 999)}"])  # fmt: skip
     return f"{city}{road}{random.randint(1, 999)}号{flat}"

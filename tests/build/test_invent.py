@@ -23,7 +23,23 @@ LEADS = ["", "密码是", "我的密码：", "password is ", "password=", "api_k
          "订单", "卡号", "身份证", "护照号：", "passport no. ", "IBAN ", "我叫", "姓名：", "联系人", "请联系", "我住在",
          "地址：", "QQ", "微信号：", "token=", "Bearer ", "?token=", "https://u:", "key ", "mail ", "(", '"',
          "use ", "credentials: bob / ", "账号密码：admin/", "secret: '", "车牌", "税号", "a", "1", "-", "+86 "]  # fmt: skip
-ENDS = ["", "，谢谢", ".", " as my password", "是我的密码", "先生您好", "女士", " is wrong", "@", '"', "号", ")", "x", "7", "的"]
+ENDS = [
+    "",
+    "，谢谢",
+    ".",
+    " as my password",
+    "是我的密码",
+    "先生您好",
+    "女士",
+    " is wrong",
+    "@",
+    '"',
+    "号",
+    ")",
+    "x",
+    "7",
+    "的",
+]
 
 
 def test_there_is_an_inventor_for_every_tag() -> None:
@@ -73,7 +89,9 @@ def test_one_name_is_one_value_in_a_row_and_another_in_the_next() -> None:
 
 
 def test_the_texts_of_a_row_agree_and_its_language_decides() -> None:
-    prompt, answer = lifelike_all(["我是<PERSON:7f3a12c4>", "<PERSON:7f3a12c4> called <PHONE:7f3a12c4>"], "r")
+    prompt, answer = lifelike_all(
+        ["我是<PERSON:7f3a12c4>", "<PERSON:7f3a12c4> called <PHONE:7f3a12c4>"], "r"
+    )
     assert prompt.removeprefix("我是") == answer.split(" called ")[0]
     assert lifelike("Call <PHONE:7f3a12c4>", "r").startswith("Call (999) 000-")
     assert lifelike("打<PHONE:7f3a12c4>", "r").startswith("打1990000")

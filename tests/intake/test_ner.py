@@ -44,12 +44,16 @@ def test_names_and_addresses_are_joined_with_what_rules_find(pipeline: str) -> N
 def test_it_is_in_the_hash_and_can_be_switched_off_by_tag(pipeline: str) -> None:
     with_it = Policy(ner=pipeline)
     assert with_it.hash != Policy().hash
-    some = redact("Ada Lovelace, 12 St James Square", Policy(ner=pipeline, off=["ner-person"]), key=KEY)
+    some = redact(
+        "Ada Lovelace, 12 St James Square", Policy(ner=pipeline, off=["ner-person"]), key=KEY
+    )
     assert [found.tag for found in some.findings] == ["ADDRESS"]
 
 
 @settings(max_examples=50, deadline=None)
-@given(words=st.lists(st.sampled_from(["Ada", "Lovelace", " ", "Alan", "a@b.io", "13812345678", "，"])))
+@given(
+    words=st.lists(st.sampled_from(["Ada", "Lovelace", " ", "Alan", "a@b.io", "13812345678", "，"]))
+)
 def test_redacting_twice_changes_nothing(pipeline: str, words: list[str]) -> None:
     once = redact("".join(words), Policy(ner=pipeline), key=KEY)
     assert redact(once.text, Policy(ner=pipeline), key=KEY) == (once.text, [])

@@ -123,7 +123,9 @@ def test_our_own_rules_give_the_same_without_re2() -> None:
         "for r in RULES for e in (*r.catches, *r.spares)])"
     )
     outs = [
-        subprocess.run([sys.executable, "-c", code.format(how)], capture_output=True, check=True).stdout
+        subprocess.run(
+            [sys.executable, "-c", code.format(how)], capture_output=True, check=True
+        ).stdout
         for how in ("import re2", "sys.modules['re2'] = None")
     ]
     assert outs[0] == outs[1]

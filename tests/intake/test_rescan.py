@@ -54,7 +54,9 @@ def test_a_new_rule_is_counted_by_rows_and_versions_and_recorded(kept: Workspace
     before = (kept.data / "failures.jsonl").read_bytes()
     (kept.policies / "redaction.yaml").write_text(RULE, encoding="utf-8")
     done = redact_stage.main(kept, redact_stage.Config(rescan=True))
-    ids = {row["id"] for _, row in jsonl.rows(kept.data / "failures.jsonl") if "TK-" in row["prompt"]}
+    ids = {
+        row["id"] for _, row in jsonl.rows(kept.data / "failures.jsonl") if "TK-" in row["prompt"]
+    }
     assert len(ids) == 4
     assert ids <= set(done.data["ids"])
     assert done.data["counts"]["ticket"] >= 4

@@ -2,8 +2,8 @@
 
 A model that is trained on `<PHONE:7f3a12c4>` learns to answer pseudonyms, and an attack with real
 digits passes it by. What is written instead is nobody's: it is of the forms of intake/reserved.py,
-which redaction and lint spare. The same pseudonym is the same value within a row, another one in the
-next row, so that nothing can be put together from two of them.
+which redaction and lint spare. The same pseudonym is the same value within a row, another one in
+the next row, so that nothing can be put together from two of them.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def _phone(random: Random, chinese: bool) -> str:
 
 
 def _mail(random: Random, _: bool) -> str:
-    name = random.choice("amy ben chen dana eli feng gina hao ivy jun".split())
-    place = random.choice("mail post home desk work".split())
+    name = random.choice(["amy", "ben", "chen", "dana", "eli", "feng", "gina", "hao", "ivy", "jun"])
+    place = random.choice(["mail", "post", "home", "desk", "work"])
     return f"{name}.{_signs(random, 3)}@{place}.example"
 
 
@@ -57,13 +57,15 @@ def _iban(random: Random, _: bool) -> str:
 
 
 def _plate(random: Random, _: bool) -> str:
-    return f"{random.choice('京沪粤苏浙川')}A0000{random.choice('0123456789ABCDEFGHJKLMNPQRSTUVWXYZ')}"
+    return (
+        f"{random.choice('京沪粤苏浙川')}A0000{random.choice('0123456789ABCDEFGHJKLMNPQRSTUVWXYZ')}"
+    )
 
 
 def _person(random: Random, chinese: bool) -> str:
     if chinese:
         return random.choice(NAMES_ZH)
-    first = random.choice("Jane John Alex Sam Mary Chris".split())
+    first = random.choice(["Jane", "John", "Alex", "Sam", "Mary", "Chris"])
     return f"{first} {random.choice(NAMES_EN)}"
 
 
@@ -83,7 +85,7 @@ def _jwt(random: Random, _: bool) -> str:
 
 
 def _account(random: Random, _: bool) -> str:
-    return f"xmpl_{random.choice('panda river maple cloud tiger'.split())}{_signs(random, 3)}"
+    return f"xmpl_{random.choice(['panda', 'river', 'maple', 'cloud', 'tiger'])}{_signs(random, 3)}"
 
 
 INVENTORS: dict[str, Inventor] = {
@@ -95,8 +97,8 @@ INVENTORS: dict[str, Inventor] = {
     "PLATE": _plate,
     "PERSON": _person,
     "ADDRESS": _address,
-    "SSN": lambda random, _: f"000-{_signs(random, 2)}-{_signs(random, 4)}",
-    "PASSPORT": _marked("EO", 7, string.digits),
+    "SSN": lambda random, _: f"000-0{_signs(random, 1)}-{_signs(random, 4)}",
+    "PASSPORT": _marked("EO0", 6, string.digits),
     "ORG_ID": _marked("91000000MA", 8, "0123456789ABCDEFGHJKLMNPQRTUWXY"),
     "IP": lambda random, _: f"198.18.{random.randint(0, 255)}.{random.randint(1, 254)}",
     "MAC": _marked("00:00:5e:00:53:", 2, "0123456789abcdef"),

@@ -32,7 +32,9 @@ class OwnRule(Section):
 
     id: str = Field(min_length=1, description="its name, in findings and in `off`")
     tag: str = Field(description="what a value becomes: TICKET gives <TICKET:7f3a12c4>")
-    pattern: str = Field(min_length=1, description="google-re2; a group `value` is what is replaced")
+    pattern: str = Field(
+        min_length=1, description="google-re2; a group `value` is what is replaced"
+    )
     catches: list[str] = Field(
         min_length=1, description="texts it must catch; between ⟦ ⟧ the exact span"
     )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -109,17 +109,19 @@ def _active(
         if name not in known:
             raise BadInput(f"{POLICY_FILE}: unknown rule `{name}`{configs.hint(name, known)}")
     for rule in mine:
-        held_to_examples(rule, lambda text, rule=rule: _caught(text, rule), POLICY_FILE)
+        held_to_examples(rule, partial(_caught, rule), POLICY_FILE)
     stopped = set(off) | (OPTIONAL - set(on))
     return tuple(rule for rule in (*RULES, *mine, *models) if rule.id not in stopped)
 
 
-def _caught(text: str, rule: Rule) -> list[str]:
+def _caught(rule: Rule, text: str) -> list[str]:
     return [text[found.start : found.end] for found in apply(text, [rule], b"").findings]
 
 
 @cache
-def _policy_hash(rules: tuple[Rule, ...], retention: tuple[Any, ...], vault: tuple[str, ...]) -> str:
+def _policy_hash(
+    rules: tuple[Rule, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
+) -> str:
     told = [
         [rule.id, rule.tag, rule.pattern.pattern, rule.not_after.pattern if rule.not_after else ""]
         for rule in rules
@@ -273,7 +275,8 @@ def _outer(span: Span) -> tuple[int, int]:
 
 
 def _replaced(text: str, done: list[Named]) -> Redacted:
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for finding, token in done:
         parts += text[at : finding[1]], token
         at = finding[2]

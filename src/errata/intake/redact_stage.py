@@ -79,7 +79,7 @@ def _batches(stream: IO[bytes]) -> Iterator[list[bytes]]:
 
 def _texts(lines: Sequence[bytes], before: int) -> tuple[list[str], BadInput | None]:
     """The texts of some rows, up to the first one that cannot be read."""
-    texts = []
+    texts: list[str] = []
     for number, raw in enumerate(lines, before + 1):
         if not raw.strip():
             continue

@@ -55,12 +55,12 @@ def main(ws: Workspace) -> Outcome:
         seen.read += len(batch)
         _look(batch, policy, key, seen)
     versions = _versions(ws, set(seen.rows))
-    facts = {
+    facts: dict[str, Any] = {
         "policy": policy.hash,
         "rows_read": seen.read,
         "rows": len(seen.rows),
         "counts": dict(sorted(seen.counts.items())),
-        "versions": {name: count for name, count in sorted(versions.items())},
+        "versions": dict(sorted(versions.items())),
     }
     ledger.append(ws, "rescan", **facts)
     return Outcome(0, _text(facts, seen), {**facts, "ids": sorted(seen.rows)})
@@ -107,7 +107,9 @@ def _parsed(line: bytes, done: set[str]) -> dict[str, Any] | None:
 
 
 def _look(batch: list[dict[str, Any]], policy: Policy, key: bytes, seen: Seen) -> None:
-    texts = [list(scrub.strings({k: v for k, v in row.items() if k != "redaction"})) for row in batch]
+    texts = [
+        list(scrub.strings({k: v for k, v in row.items() if k != "redaction"})) for row in batch
+    ]
     found = iter(redact_many(list(chain.from_iterable(texts)), policy.rules, key))
     for row, own in zip(batch, texts, strict=True):
         rules = [finding.rule for _ in own for finding in next(found).findings]

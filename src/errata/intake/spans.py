@@ -137,8 +137,8 @@ def _matched(text: str, gate: Gate) -> list[tuple[int, int]]:
 def _spoken(text: str, gate: Gate, known: dict[str, list[int]]) -> list[tuple[int, int]]:
     """Start and end of all words of the gate, in order; gates share what is known of a word.
 
-    `str.find` needs 0.4 ns a byte for a word of letters. Among Chinese characters it needs more than
-    one pattern of all the gate's words does.
+    `str.find` needs 0.4 ns a byte for a word of letters. Among Chinese characters it needs more
+    than one pattern of all the gate's words does.
     """
     for word in gate.words:
         if word.isascii() and word not in known:
@@ -287,7 +287,8 @@ def _merged(found: Sequence[Span], rules: Sequence[Rule]) -> list[Span]:
 
 
 def _walled(shadow: str, found: Iterable[Span]) -> str:
-    parts, at = [], 0
+    parts: list[str] = []
+    at = 0
     for start, end, *_ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end

@@ -60,7 +60,8 @@ EMAIL_SPELLED = Rule(
     rx(
         r"""(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}
             \ ?[\[({]\ ?(?:(?i:at)|@|艾特)\ ?[\])}]\ ?
-            [A-Za-z0-9-]{1,63}(?:(?:\.|\ ?[\[({]\ ?(?:(?i:dot)|\.|点)\ ?[\])}]\ ?)[A-Za-z0-9-]{2,24}){1,4}
+            [A-Za-z0-9-]{1,63}(?:(?:\.|\ ?[\[({]\ ?(?:(?i:dot)|\.
+              |点)\ ?[\])}]\ ?)[A-Za-z0-9-]{2,24}){1,4}
             (?![A-Za-z0-9])"""
     ),
     SIGNS,
@@ -76,7 +77,8 @@ EMAIL_SPELLED = Rule(
 # afterwards: `re` runs to the next of them at 300 MB/s, past a leading look-behind at 60.
 _S = r"[-.\ _·]{1,2}"
 _AFTER_1 = rf"""(?:[3-9][0-9]{{9}}|[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}
-              |[3-9][0-9]{{2}}{_S}[0-9]{{3}}{_S}[0-9]{{4}}|[3-9][0-9]{{2}}{_S}[0-9]{{4}}{_S}[0-9]{{3}}
+              |[3-9][0-9]{{2}}{_S}[0-9]{{3}}{_S}[0-9]{{4}}
+              |[3-9][0-9]{{2}}{_S}[0-9]{{4}}{_S}[0-9]{{3}}
               |[3-9][0-9]{_S}(?:[0-9]{{8}}|[0-9]{{3}}{_S}[0-9]{{5}})|\ [3-9](?:\ [0-9]){{9}})"""
 CN_MOBILE = Rule(
     "cn-mobile",
@@ -217,7 +219,8 @@ PHONE_NAMED = Rule(
     "phone-named",
     "PHONE",
     rx(
-        r"""(?:(?:(?<![A-Za-z])|(?<=(?i:tele)))(?i:phones?|tel|mobile|cell|fax|whatsapp|(?:call|text|ring|reach)\ (?:me|us|him|her)(?:\ back)?)
+        r"""(?:(?:(?<![A-Za-z])|(?<=(?i:tele)))(?i:phones?|tel|mobile|cell|fax|whatsapp|(?:call
+          |text|ring|reach)\ (?:me|us|him|her)(?:\ back)?)
                 (?:\ (?i:number|no\.?|is|at|on|to|\#|us|line)){0,3}
               | (?:电话|座机|固话|手机|热线|传真)(?:号码?|是|为|打|改成|改为){0,2})
             [\s:：.,\#“"']{0,3}
@@ -245,10 +248,12 @@ ACCOUNT = Rule(
     "messenger",
     "ACCOUNT",
     rx(
-        r"""(?: (?<![A-Za-z])(?i:qq)(?:群|号码?|邮箱)?[\s:：是为=]{0,3}(?P<qq>[1-9][0-9]{4,10})(?![0-9A-Za-z.])
+        r"""(?: (?<![A-Za-z])(?i:qq)(?:群|号码?
+          |邮箱)?[\s:：是为=]{0,3}(?P<qq>[1-9][0-9]{4,10})(?![0-9A-Za-z.])
               | (?:微信|(?<![A-Za-z])(?i:wechat|weixin|telegram|line))(?:号码?|\ ?(?i:id)|账号)
                 [\s:：是为=]{0,3}(?P<name>@?[A-Za-z][A-Za-z0-9_-]{5,31})(?![A-Za-z0-9_-])
-              | (?:微信|(?<![A-Za-z])(?i:wechat|weixin|telegram))\s?[:：]\s?(?P<named>@?[A-Za-z][A-Za-z0-9_-]{5,31})(?![A-Za-z0-9_-])
+              | (?:微信|(?<![A-Za-z])(?i:wechat|weixin
+              |telegram))\s?[:：]\s?(?P<named>@?[A-Za-z][A-Za-z0-9_-]{5,31})(?![A-Za-z0-9_-])
             )"""
     ),
     ACCOUNT_WORD,

@@ -1,8 +1,8 @@
 """Passwords as people write them: in settings, in prose, in Chinese and English, either way round.
 
-Only the value is replaced. How sure a value must look depends on what leads to it: after `password=`
-anything will do, after `password is` it must not be an English word (`wrong`), and with looser words
-between, it must look like nothing but a password.
+Only the value is replaced. How sure a value must look depends on what leads to it: after
+`password=` anything will do, after `password is` it must not be an English word (`wrong`), and with
+looser words between, it must look like nothing but a password.
 """
 
 from __future__ import annotations
@@ -26,20 +26,37 @@ _TYPED = rf"[!#-&(-+\--:=?-_a-~]{{3,127}}{_LAST}"
 VALUE = rf"(?P<value>{_TYPED})"
 # In prose the other signs too, where something follows without a space.
 _SPOKEN = rf"(?P<value>(?:[!#-&(-+\--:=?-_a-~]|[,;<>'`\"](?=[!#-&(-+\--:=?-_a-~])){{3,127}}{_LAST})"
-_WHOSE = ["api", "secret", "access", "auth", "private", "account", "shared", "encryption", "recovery"]
+_WHOSE = [
+    "api",
+    "secret",
+    "access",
+    "auth",
+    "private",
+    "account",
+    "shared",
+    "encryption",
+    "recovery",
+]
 _KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
 _WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw)
             |{_KEY})"""
 # In the shadow that the rules look at, full-width commas, colons and brackets are those of ASCII.
 _ZH_WORD = "(?:密码|口令|密钥|秘钥|暗号|令牌)"
 # What may stand between the word and the value, in any order: words that say nothing else.
-_BETWEEN = r"""(?:is|it|it's|its|it’s|was|be|been|being|are|were|has|have|had|will|would|should|must|can|could|did|does|do|which
-    |that|that's|this|these|those|there|here|i|i've|i'd|i’ve|we|you|he|she|they|me|us|them|him|her|use|uses|used|using|set|sets|setting
-    |to|as|now|my|our|your|his|their|the|a|an|new|old|current|previous|temporary|temp|default|initial|same|still|just|simply
-    |really|actually|probably|currently|always|only|also|again|please|try|tried|trying|enter|entered|entering|type|typed|typing|got|get|gave
-    |given|give|sent|send|says|say|said|told|tell|changed|change|changing|reset|updated|from|into|with|and|or|but|like|something
-    |called|one|field|box|back|today|yesterday|remember|think|believe|guess|know|note|written|wrote|in|on|at|for|of|so|then|ok
-    |hi|hello|thanks|above|below|following|follows|provided|assigned|generated|created|chose|chosen|picked|put|keep|kept|goes)"""
+_BETWEEN = r"""(?:is|it|it's|its|it’s|was|be|been|being|are|were|has|have|had|will|would|should
+  |must|can|could|did|does|do|which
+    |that|that's|this|these|those|there|here|i|i've|i'd|i’ve|we|you|he|she|they|me|us|them|him
+    |her|use|uses|used|using|set|sets|setting
+    |to|as|now|my|our|your|his|their|the|a|an|new|old|current|previous|temporary|temp|default
+    |initial|same|still|just|simply
+    |really|actually|probably|currently|always|only|also|again|please|try|tried|trying|enter
+    |entered|entering|type|typed|typing|got|get|gave
+    |given|give|sent|send|says|say|said|told|tell|changed|change|changing|reset|updated|from
+    |into|with|and|or|but|like|something
+    |called|one|field|box|back|today|yesterday|remember|think|believe|guess|know|note|written
+    |wrote|in|on|at|for|of|so|then|ok
+    |hi|hello|thanks|above|below|following|follows|provided|assigned|generated|created|chose
+    |chosen|picked|put|keep|kept|goes)"""
 _OF_WHAT = r"(?:\ (?i:for|to|of|on)(?:\ (?!(?:is|was)\ )[A-Za-z0-9'’._@-]{1,24}){1,5})?"
 
 PAIR = Rule(
@@ -89,7 +106,8 @@ PROSE = Rule(
         + r"""(?:\ ?\([A-Za-z\ ]{1,24}\))?
             (?:\s{0,3}[:]\s{0,3}|['’]s\ |\s?[-–—]{1,2}\s
               |\s{1,3}(?i:(?:is|was|to|as|now|should\ be|has\ been|have\ been|will\ be)
-                (?:\ (?:now|still|currently|just|simply|set|changed|reset|updated|called|actually|probably|be|to|as)){0,3})
+                (?:\ (?:now|still|currently|just|simply|set|changed|reset|updated|called
+                  |actually|probably|be|to|as)){0,3})
                 (?:\s{0,3}[:])?\s{1,3})["'`“(\[]?
             """
         + _SPOKEN
@@ -125,7 +143,8 @@ BARE = Rule(
     rx(
         rf"""(?:(?<![A-Za-z])(?i:password|passwd|passcode|passphrase|pwd|pw)
               (?:[\s,.:;?!"'()\[—–-]{{1,4}}(?i:{_BETWEEN})(?=[\s,.:;?!"'()—–-])){{0,8}}[\s,.:;?!("'\[—–-]{{1,4}}
-            |{_ZH_WORD}(?:(?!号|名|账|户|版|型|链接|邮|网|单|步骤|至少|包含|长度|位|超过|使用|支持|采用)
+            |{_ZH_WORD}(?:(?!号|名|账|户|版|型|链接|邮|网|单|步骤|至少|包含|长度|位|超过|使用
+            |支持|采用)
               [^\x00-\x7f。]){{0,8}}?[\s(【\[“]{{0,3}})["'“`]?
             """
         + VALUE
@@ -158,9 +177,12 @@ LOGIN = Rule(
     "password-login",
     "PASSWORD",
     rx(
-        r"""(?:(?<![A-Za-z])(?i:log[io]n|credentials?)(?:\ (?i:details|info|is|are|with|as|using|by)){0,3}
-              |(?:(?<=账号)|(?<=帐号)|(?<=用户名)|(?<=账号[和与及/])|(?<=用户名[和与及/]))密码(?:是|为|分别是|就是)?|账密)
-            [\s:,]{0,3}[A-Za-z0-9._@+-]{2,64}(?:\s?[/|,、:]\s?|\ (?i:and|with)\ (?i:(?:the\ )?pass(?:word|code)?\ )?|和)["'`“]?
+        r"""(?:(?<![A-Za-z])(?i:log[io]n|credentials?)(?:\ (?i:details|info|is|are|with|as
+          |using|by)){0,3}
+              |(?:(?<=账号)|(?<=帐号)|(?<=用户名)|(?<=账号[和与及/])
+              |(?<=用户名[和与及/]))密码(?:是|为|分别是|就是)?|账密)
+            [\s:,]{0,3}[A-Za-z0-9._@+-]{2,64}(?:\s?[/|,、:]\s?|\ (?i:and
+              |with)\ (?i:(?:the\ )?pass(?:word|code)?\ )?|和)["'`“]?
             """
         + VALUE
     ),
@@ -180,11 +202,16 @@ BACKWARDS = Rule(
     rx(
         r"(?<![!-~])[\"'“`(]?"
         + VALUE
-        + r"""["'”`)]?(?:(?:\ (?i:is|was|are|not|isn't|no|longer|never|accepted|rejected|recognized|working|used|refused|wrong
-                |work|works|does|doesn't|did|didn't|still|anymore)){0,5}[,\s–—-]{1,3}(?i:is|as|was|for|that's|that\ is|works\ as|being)(?:\ (?i:my|the|your|our|his|her|their|a|an|new|old
-                |current|temporary|temp|default|admin|root|login|wifi|wi-fi|account|email|mail|bank|first|actual|correct|right|master|not)){0,5}
+        + r"""["'”`)]?(?:(?:\ (?i:is|was|are|not|isn't|no|longer|never|accepted|rejected
+          |recognized|working|used|refused|wrong
+                |work|works|does|doesn't|did|didn't|still|anymore)){0,5}[,\s–—-]{1,3}(?i:is|as
+                |was|for|that's|that\ is|works\ as|being)(?:\ (?i:my|the|your|our|his|her|their
+                |a|an|new|old
+                |current|temporary|temp|default|admin|root|login|wifi|wi-fi|account|email|mail
+                |bank|first|actual|correct|right|master|not)){0,5}
               \ (?i:password|passcode|passphrase|pwd)
-            |[,\s]{0,2}(?:就?是|作为|作|当作?|做|为|设[为成]|改[为成]|才是)(?:我的?|你的?|他的?|她的?|我们的?|咱们?的?|新的?|旧的?|登录|账户|账号|银行卡|支付|邮箱
+            |[,\s]{0,2}(?:就?是|作为|作|当作?|做|为|设[为成]|改[为成]|才是)(?:我的?|你的?|他的?
+            |她的?|我们的?|咱们?的?|新的?|旧的?|登录|账户|账号|银行卡|支付|邮箱
                 |WiFi|wifi|Wi-Fi|无线|初始|默认|临时|管理员|后台|的|了){0,5}(?:密码|口令))"""
     ),
     BEHIND_WORD,
@@ -209,7 +236,8 @@ ZH = Rule(
     "PASSWORD",
     rx(
         _ZH_WORD
-        + r"""(?:(?:[^\x00-\x7f。、]{0,8}?(?:[是为叫成用填写:=]|就是|输入|设的|改的|设了|改了|成了|给你|发你)){1,3}
+        + r"""(?:(?:[^\x00-\x7f。、]{0,8}?(?:[是为叫成用填写:=]|就是|输入|设的|改的|设了|改了
+          |成了|给你|发你)){1,3}
                 |[^\x00-\x7f。、]{0,8}?,\s?[我还就依然一直旧老记得应该好像大概可能它]{0,5}[是:]
                 |[^\x00-\x7f。、]{0,4}从)
             [\s"'“‘「『【(]{0,3}"""

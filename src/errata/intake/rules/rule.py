@@ -68,9 +68,7 @@ NUMERALS = gate(
     wide=True,
 )
 # A parameter of a link, or an `at` in brackets.
-SIGNS = gate(
-    "signs", r"[?&;#\[({](?:[a-z_-]{2,24}=|\s?(?:at|@|艾特)\s?[\])}])", lower=True
-)
+SIGNS = gate("signs", r"[?&;#\[({](?:[a-z_-]{2,24}=|\s?(?:at|@|艾特)\s?[\])}])", lower=True)
 NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
@@ -80,7 +78,8 @@ ACCOUNT_WORD = words("account word", "qq 微信 wechat weixin telegram line", ar
 PASSPORT_WORD = words("passport word", "护照 通行证 passport", around=(0, 64))
 NAME_WORD = words(
     "name word",
-    "我叫 我是 名叫 姓名 名字 收件人 寄件人 收货人 联系人 持卡人 户名 经办人 负责人 申请人 投保人 患者",
+    "我叫 我是 名叫 姓名 名字 收件人 寄件人 收货人 联系人 持卡人 户名 经办人 负责人 申请人 "
+    "投保人 患者",
     around=(0, 32),
 )
 TITLE = words(
@@ -96,9 +95,10 @@ ADDRESS_WORD = gate(
 )
 
 # A number that these words announce is a number of theirs: an order, a parcel, a thing.
-_THINGS = """订单 单号 流水 运单 快递 编号 货号 序列 批号 批次 型号 工单 票号 发票 条码 合同 案号 期号 版本 款号 章节 条款 固件
-    ref reference order invoice ticket tracking shipment parcel waybill serial sku isbn ean upc batch
-    lot model part case item transaction txn trace request build version ver
+_THINGS = """订单 单号 流水 运单 快递 编号 货号 序列 批号 批次 型号 工单 票号 发票 条码 合同
+    案号 期号 版本 款号 章节 条款 固件
+    ref reference order invoice ticket tracking shipment parcel waybill serial sku isbn ean upc
+    batch lot model part case item transaction txn trace request build version ver
     chapter section clause figure table appendix step release firmware"""
 _ACCOUNTS = "account acct routing member customer user policy employee id no. zip"
 BEFORE = 32  # characters before a match in which such words are looked for
@@ -113,7 +113,7 @@ def _backwards(told: str) -> str:
 
 
 def announced(told: str) -> re.Pattern[str]:
-    """Whether one of the words ends where a number begins: `order no. `, `tracking id: `, `订单号：`.
+    """Whether one of the words ends where a number begins: `order no. `, `tracking id: `, `单号：`.
 
     To be matched with the lower-case text before the number, read from its end: one attempt instead
     of one a character.
@@ -142,10 +142,10 @@ class Rule:
     """`pattern` finds, `check` confirms, `canon` makes two spellings of one value equal.
 
     Where the pattern has a group `value`, only that group is replaced. `gate` says where a match is
-    possible at all (None: anywhere); `not_after`, the words before a match that say it is none; `sheds`,
-    that a match which is not confirmed may be one without what hangs on behind a gap; `digits`, that
-    behind the gate NUMBER the rule only looks where there are so many. `spans` takes the place of
-    all this for a rule of a policy (own.py): it looks at a piece of a text by itself.
+    possible at all (None: anywhere); `not_after`, the words before a match that say it is none;
+    `sheds`, that a match which is not confirmed may be one without what hangs on behind a gap;
+    `digits`, that behind the gate NUMBER the rule only looks where there are so many. `spans` takes
+    the place of all this for a rule of a policy (own.py): it looks at a piece of a text by itself.
     """
 
     id: str

@@ -39,7 +39,8 @@ API_KEY = Rule(
     "API_KEY",
     rx(
         r"""(?<![A-Za-z0-9_-])(?:
-            sk-(?:proj-|ant-|or-|svcacct-|admin-)?[A-Za-z0-9_-]{20,}  # OpenAI, Anthropic, DeepSeek, …
+            sk-(?:proj-|ant-|or-|svcacct-
+              |admin-)?[A-Za-z0-9_-]{20,}  # OpenAI, Anthropic, DeepSeek, …
           | (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{16,} | whsec_[A-Za-z0-9]{24,}   # Stripe
           | (?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}                   # AWS
           | LTAI[A-Za-z0-9]{12,28}                                # Alibaba Cloud
@@ -52,12 +53,15 @@ API_KEY = Rule(
           | hf_[A-Za-z0-9]{30,} | npm_[A-Za-z0-9]{36} | pypi-[A-Za-z0-9_-]{50,}
           | SG\.[A-Za-z0-9_-]{16,64}\.[A-Za-z0-9_-]{16,64} | key-[0-9a-z]{32}   # SendGrid, Mailgun
           | (?:AC|SK)[0-9a-f]{32}                                 # Twilio
-          | dop_v1_[a-f0-9]{64} | tvly-[A-Za-z0-9-]{20,} | gsk_[A-Za-z0-9]{40,} | xai-[A-Za-z0-9]{40,}
-          | pplx-[A-Za-z0-9]{32,} | r8_[A-Za-z0-9]{32,} | nvapi-[A-Za-z0-9_-]{40,} | jina_[A-Za-z0-9_]{40,}
+          | dop_v1_[a-f0-9]{64} | tvly-[A-Za-z0-9-]{20,} | gsk_[A-Za-z0-9]{40,}
+          | xai-[A-Za-z0-9]{40,}
+          | pplx-[A-Za-z0-9]{32,} | r8_[A-Za-z0-9]{32,} | nvapi-[A-Za-z0-9_-]{40,}
+          | jina_[A-Za-z0-9_]{40,}
           | [0-9a-f]{32}\.[A-Za-z0-9]{16}                         # Zhipu
           | [0-9]{8,10}:AA[A-Za-z0-9_-]{33}                       # Telegram bot
           | shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32} | sq0(?:atp|csp)-[A-Za-z0-9_-]{22,}
-          | dapi[a-f0-9]{32} | lin_api_[A-Za-z0-9]{32,} | ntn_[A-Za-z0-9]{40,} | figd_[A-Za-z0-9_-]{36,}
+          | dapi[a-f0-9]{32} | lin_api_[A-Za-z0-9]{32,} | ntn_[A-Za-z0-9]{40,}
+          | figd_[A-Za-z0-9_-]{36,}
           | sbp_[a-f0-9]{40} | gl(?:sa|c)_[A-Za-z0-9_=]{32,} | hv[sb]\.[A-Za-z0-9_-]{24,}
           | NRAK-[A-Z0-9]{27} | dckr_pat_[A-Za-z0-9_-]{20,} | PMAK-[A-Za-z0-9-]{40,}
           | AGE-SECRET-KEY-1[A-Z0-9]{58}
@@ -86,7 +90,8 @@ BEARER = Rule(
     "bearer",
     "TOKEN",
     rx(
-        r"(?i:bearer|basic|token)[\ :]{1,4}(?P<value>[A-Za-z0-9._~+/-]{16,1024}={0,2})(?![A-Za-z0-9])"
+        r"(?i:bearer|basic|token)[\ :]{1,4}"
+        r"(?P<value>[A-Za-z0-9._~+/-]{16,1024}={0,2})(?![A-Za-z0-9])"
     ),
     words("bearer", "bearer basic token", around=(0, 1100)),
     catches=("Authorization: Bearer ⟦mF_9.B5f-4.1JqM8xyz⟧", "头部 bearer ⟦abcDEF0123456789abcd==⟧"),
