@@ -20,6 +20,7 @@ PIECES = (
     "password is ", "密码a", "的密码", "aB1", "aB1 as my password ", "[at]", "a[at]", "sk-", "0x", "\u200b",
     "<", "<PHONE:7f3a12c4>", "foo@example.com", "13812345678", "13812345678 ", "password=a1b2c3;", "。，",
     "login a/", "\n", " ", "\x00", "\x1e", "A", "0", "ａ", "密码,", "is is is password ", "1:", "fe80::",
+    "4111111111111111 ", " 5678", "-5678", "536-22-1234-", "a@b.co@", "b.co@", "1.1.1.1.", "3c:22:fb:4d:0a:91:",
     "password, is, the, ", "路一号楼", "4111 1111 1111 1111 ", "a1-", "B2_",
 )  # fmt: skip
 

@@ -91,7 +91,13 @@ _BASE_36 = {ord(char): str(int(char, 36)) for char in string.ascii_uppercase}
 
 
 def iban(value: str) -> bool:
-    """ISO 13616: the first four places moved to the end, letters as 10 to 35, modulo 97 is 1."""
+    """ISO 13616: the first four places moved to the end, letters as 10 to 35, modulo 97 is 1.
+
+    In groups it is written in groups of four: a GUID is not, and one in a hundred passes modulo 97.
+    """
+    *groups, _ = re.split("[- ]", value)
+    if len(groups) > 1 and any(len(group) != 4 for group in groups):
+        return False
     plain = letters_and_digits(value)
     return int((plain[4:] + plain[:4]).translate(_BASE_36)) % 97 == 1
 

@@ -181,7 +181,7 @@ def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[
             left = list(_still(low if gate.lower else shadow, gate, left))
         # A rule of a policy is not known to reach no farther: it looks at whole texts again.
         if gate and any(window[3] - window[1] > REACH for window in left):
-            left = [part for window in left for part in _common(window, near[window[0]])]
+            left = list(_common(left, near))
         if left:
             narrow.append(Opened(gate, behind, left))
     return narrow
@@ -311,9 +311,17 @@ def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
     return near
 
 
-def _common(window: Window, near: Windows) -> Iterator[Window]:
-    """What a window has in common with what is near."""
-    number, first, last, high, count = window
-    for _, low, end, stop, _ in near:
-        if low <= last and first <= end:
+def _common(windows: Windows, near: dict[int, Windows]) -> Iterator[Window]:
+    """What windows have in common with what is near; both are in order."""
+    before, at = -1, 0
+    for number, first, last, high, count in windows:
+        there = near[number]
+        if number != before:
+            before, at = number, 0
+        while at < len(there) and there[at][2] < first:
+            at += 1
+        for other in range(at, len(there)):
+            _, low, end, stop, _ = there[other]
+            if low > last:
+                break
             yield number, max(first, low), min(last, end), min(high, stop), count
