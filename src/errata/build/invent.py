@@ -19,7 +19,7 @@ from errata.text import language
 
 Inventor = Callable[[Random, bool], str]  # whether the text is Chinese
 _LETTERS = string.ascii_letters + string.digits
-_TRIES = 32  # for a value that the row does not have yet; there are only nine names
+_TRIES = 32  # for a value that the row does not have yet; there are only nine Chinese names
 
 
 def _signs(random: Random, count: int, signs: str = string.digits) -> str:
@@ -63,10 +63,7 @@ def _plate(random: Random, _: bool) -> str:
 
 
 def _person(random: Random, chinese: bool) -> str:
-    if chinese:
-        return random.choice(NAMES_ZH)
-    first = random.choice(["Jane", "John", "Alex", "Sam", "Mary", "Chris"])
-    return f"{first} {random.choice(NAMES_EN)}"
+    return random.choice(NAMES_ZH if chinese else NAMES_EN)
 
 
 def _address(random: Random, chinese: bool) -> str:
