@@ -70,11 +70,15 @@ def main(ws: Workspace, config: Config) -> Outcome:
 
 def _batches(stream: IO[bytes]) -> Iterator[list[bytes]]:
     """Lines as they come: a megabyte at a time from a file, each at once from someone who types."""
-    rest = b""
+    pending: list[bytes] = []  # of a line that is longer than a block
     while block := stream.read1(1 << 20):  # type: ignore[attr-defined]
-        *lines, rest = (rest + block).split(b"\n")
+        if b"\n" not in block:
+            pending.append(block)
+            continue
+        *lines, rest = b"".join([*pending, block]).split(b"\n")
+        pending = [rest]
         yield lines
-    yield [rest]
+    yield [b"".join(pending)]
 
 
 def _texts(lines: Sequence[bytes], before: int) -> tuple[list[str], BadInput | None]:
