@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from errata import jsonl
-from errata.build import stage
+from errata.build import made, private, stage
 from errata.build.heldout import HeldOut
 from errata.errors import BadInput
+from errata.intake.redact import Policy
 from errata.records import Case, Failure, Message, Predicate, PreferencePair, SftExample
 from errata.store import database, versions
 from errata.workspace import Workspace
@@ -381,3 +383,26 @@ def test_the_report_shows_no_template_that_one_row_alone_has(ws: Workspace) -> N
     report = (ws.reports / "data-lint.md").read_text()
     assert "reference answer of #" in report
     assert "it weighs" not in report
+
+
+def test_training_text_looks_like_life():
+    """The same pseudonym is the same invented value in prompt, answers and context, and no rule
+    finds anything in it."""
+    token = "<PHONE:7f3a12c4>"
+    row = Failure(
+        id="f-1",
+        prompt=f"打{token}可以吗？",
+        bad_answer=f"打{token}，笨蛋。",
+        label="politeness",
+        context=[Message(role="documents", content=f"[1] 店里电话{token}")],
+        meta={"reference": f"可以的，请打{token}。[1]"},
+    )
+    made_ = made.make([row], [], stage.Config())
+    (pair,), (example,) = made_.pairs, made_.sft
+    texts = [*(turn.content for turn in pair.prompt), pair.chosen, pair.rejected]  # type: ignore[union-attr]
+    values = {match for text in texts for match in re.findall("1990000[0-9]{4}", str(text))}
+    assert len(values) == 1
+    assert not [text for text in texts if "PHONE" in str(text)]
+    assert private.left_in([str(text) for text in texts], Policy().rules) == [[]] * len(texts)
+    assert example.made_from == ["f-1"]
+    assert made.make([row], [], stage.Config()).pairs == made_.pairs

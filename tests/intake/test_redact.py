@@ -8,6 +8,7 @@ import re
 import stat
 import sys
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,15 @@ from hypothesis import strategies as st
 import errata
 from errata.errors import BadInput
 from errata.intake import redact_stage as stage
-from errata.intake.redact import Policy, apply, load_policy, redact, workspace_key
-from errata.intake.rules import RULES
+from errata.intake.redact import (
+    Policy,
+    apply,
+    load_policy,
+    redact,
+    redact_many,
+    workspace_key,
+)
+from errata.intake.rules import RULES, Rule
 from errata.workspace import Workspace
 
 KEY = b"k" * 32
@@ -30,6 +38,8 @@ PIECES = st.sampled_from(
      "password is ", "hunter2", "<PHONE:7f3a12c4>", "<", ">", "\u200b", "，", " ", "-", "+86 ",
      "4111111111111111", "11010519491231002X", "192.168.1.10", "eyJhbGciOiJIUzI1NiJ9.", "\x00",
      "sk-abcdefghijklmnopqrstuv", "https://u:", "p@ss", "token=", "订单48213", "\n", '"', "１３８",
+     "京A", "12345", "DE89 3704", "0044 0532 0130 00", "我叫", "张伟", "先生", "大街27号", "一三八",
+     "QQ", "订单号", "order no. ", "Phone: ", "\x1e", "\x1f", "E12345678", "::", "fe80:", "а", "/",
      "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----", "(415) 555-2671", "bearer "]
 )  # fmt: skip
 TEXTS = st.one_of(
@@ -59,6 +69,27 @@ def test_findings_are_ordered_disjoint_and_rebuild_the_output(text: str) -> None
         assert token
         rest, at = rest[token.end() :], found.end
     assert rest == text[at:]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TEXTS, max_size=6))
+def test_a_batch_is_its_texts_one_by_one(texts: list[str]) -> None:
+    assert redact_many(texts, ALL.rules, KEY) == [apply(text, ALL.rules, KEY) for text in texts]
+
+
+OPEN = tuple(replace(rule, gate=None) for rule in ALL.rules)
+
+
+@settings(max_examples=600, deadline=None)
+@given(TEXTS)
+def test_a_gate_hides_nothing(text: str) -> None:
+    assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
+def test_the_gate_of_a_rule_opens_for_all_it_catches(rule: Rule) -> None:
+    for example in (*rule.catches, *rule.spares):
+        assert apply(example, [rule], KEY) == apply(example, [replace(rule, gate=None)], KEY)
 
 
 FRAMES = ["订单{}到哪了", "It costs {} yuan.", "CALL order_status({})", "管理员密码是{}，请保密。",

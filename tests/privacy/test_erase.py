@@ -36,7 +36,8 @@ from errata.workspace import Workspace
 def test_nothing_of_the_person_is_left(desk: Workspace, subject: str):
     token = redact.redact(PHONE, key=redact.workspace_key(desk)).text
     ids = [row["id"] for _, row in jsonl.rows(desk.data / "failures.jsonl")][:3]
-    assert len(everywhere(desk, token)) > 5
+    assert len(everywhere(desk, token)) >= 5
+    assert len(everywhere(desk, "lamp 1")) > 5  # training rows too, with an invented number
     done = run_erase(desk, subject=subject)
 
     for word in (token, PHONE, "We call you, lamp 1"):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from errata.build import near, pairs, sft, split
+from errata.build.invent import lifelike_all
 from errata.build.rubric import Rubric, shipped
 from errata.build.sample import Line, Mix, draw
 from errata.records import Case, Failure, PreferencePair, SftExample
@@ -102,7 +103,7 @@ def make(
     kept = [item for item in answered if item.failure.id not in left_out]
     drawn = draw([item.failure for item in kept], config.mix, config.sample, config.seed)
     made.mix, made.unsampled = drawn.lines, len(kept) - len(drawn.places)
-    for failure, answer in (kept[place] for place in drawn.places):
+    for failure, answer in (alive(kept[place]) for place in drawn.places):
         case = by_id.get(str(failure.meta.get("case")))
         row = sft.from_failure(failure, answer, rubric)
         pair = pairs.from_failure(failure, answer, rubric)
@@ -112,6 +113,21 @@ def make(
     made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
     return made
+
+
+def alive(item: Answered) -> Answered:
+    """A failure and its ideal with invented values where redaction left pseudonyms: else the model
+    would learn to answer pseudonyms."""
+    failure, ideal = item
+    said = [failure.prompt or "", failure.bad_answer or "", ideal.text]
+    turns = [turn.content for turn in failure.context]
+    filled = lifelike_all([*said, *turns], failure.id)
+    if filled == [*said, *turns]:
+        return item
+    context = [turn.model_copy(update={"content": text})
+               for turn, text in zip(failure.context, filled[3:], strict=True)]  # fmt: skip
+    told = {"prompt": filled[0], "bad_answer": filled[1], "context": context}
+    return Answered(failure.model_copy(update=told), ideal._replace(text=filled[2]))
 
 
 def twins(answered: Sequence[Answered], threshold: float, seed: int) -> list[Twin]:

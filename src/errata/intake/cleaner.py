@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from errata import jsonl
 from errata.intake.fields import SUBJECTS, Raw
-from errata.intake.redact import Policy, Redacted, keyed_hash, pseudonyms
+from errata.intake.redact import Policy, Redacted, keyed_hash, pseudonyms, redact_many
 from errata.records import Failure, Message, Redaction
 from errata.text import language
 
 KEPT_IDS = ("case", "release")  # of a summary row's meta: ids, no text
 Box = tuple[str, str, str]  # owner, pseudonym, value
 _LONG = 10**6  # a number from here on may be a telephone's
+
+
+def _texts(raw: Raw) -> Iterator[str]:
+    """What a row says, but for what is nested deeper: that is redacted where it is met."""
+    yield raw.prompt
+    yield raw.bad_answer
+    yield from (turn.content for turn in raw.context)
+    yield from raw.tags
+    for name, value in raw.meta.items():
+        yield name
+        if isinstance(value, str):
+            yield value
 
 
 @dataclass(frozen=True)
@@ -31,8 +43,16 @@ class Cleaner:
         return f"u-{keyed_hash(self.key, 'subject', name)[:16]}" if name else None
 
     def failures(self, rows: Sequence[Raw], source: str | None) -> list[tuple[Failure, list[Box]]]:
-        """Each row as a failure, and what the vault keeps of it."""
-        return [self.failure(raw, source) for raw in rows]
+        """Each row as a failure, and what the vault keeps of it; all texts are redacted at once."""
+        texts = list(dict.fromkeys(text for raw in rows for text in _texts(raw)))
+        rules = self.policy.rules
+        known = dict(zip(texts, redact_many(texts, rules, self.key), strict=True))
+
+        def look(text: str) -> Redacted:
+            return known.get(text) or self.redact(text)
+
+        batch = replace(self, redact=look)
+        return [batch.failure(raw, source) for raw in rows]
 
     def failure(self, raw: Raw, source: str | None) -> tuple[Failure, list[Box]]:
         """Redact every text of the row, then keep what the retention of its label allows."""

@@ -13,29 +13,31 @@ wall from the start, so the second pass sees exactly what the first one left.
 from __future__ import annotations
 
 import hashlib
-import hmac
-import re
 import secrets
-import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache, partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 from pydantic import Field
 
 from errata import config as configs
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
+from errata.intake import fold, ner
+from errata.intake.own import OwnRule, compiled, held_to_examples
 from errata.intake.rules import OPTIONAL, RULES, Rule
+from errata.intake.spans import Span, rounds
 from errata.records import Label
 from errata.store import keys
 from errata.workspace import Workspace
 
-WALL = "\x00"
-TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
-INVISIBLE = frozenset("\u00ad\u200b\u200c\u200d\u200e\u200f\u2060\ufeff")
+if TYPE_CHECKING:
+    from hashlib import _Hash as Hash
+
 POLICY_FILE = "policies/redaction.yaml"
 
 
@@ -44,6 +46,12 @@ class Policy(Section):
 
     off: list[str] = Field(default_factory=list, description="ids of rules that do not run")
     on: list[str] = Field(default_factory=list, description="ids of optional rules that do run")
+    own: list[OwnRule] = Field(
+        default_factory=list, alias="rules", description="rules of your own: see docs/extend.md"
+    )
+    ner: str | None = Field(
+        default=None, description="a spaCy pipeline, folder or package, for names and addresses"
+    )
     vault: list[str] = Field(
         default_factory=list,
         description="tags (PHONE, EMAIL …) whose values `errata reveal` may give back",
@@ -56,14 +64,15 @@ class Policy(Section):
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules that run, in order of precedence."""
-        return _active(tuple(self.off), tuple(self.on))
+        own = tuple(rule.model_dump_json() for rule in self.own)
+        return _active(tuple(self.off), tuple(self.on), own, self.ner)
 
     @property
     def hash(self) -> str:
         """Changes when a switch, a retention or the pattern of a rule changes."""
         kept = tuple(sorted(self.vault))
         told = tuple(sorted(self.retention.items()))
-        return _policy_hash(tuple(self.off), tuple(self.on), told, kept)
+        return _policy_hash(self.rules, told, kept)
 
 
 class Finding(NamedTuple):
@@ -82,38 +91,53 @@ class Redacted(NamedTuple):
     findings: list[Finding]
 
 
-class Span(NamedTuple):
-    start: int
-    end: int
-    rank: int
-    whole: bool  # False where several rules met and the union was taken
+Named = tuple[Finding, str]  # and the pseudonym that stands for it
 
 
 @cache
-def _active(off: tuple[str, ...], on: tuple[str, ...]) -> tuple[Rule, ...]:
-    known = [rule.id for rule in RULES]
+def _active(
+    off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...], pipeline: str | None
+) -> tuple[Rule, ...]:
+    """Our rules and after them those of the policy, which are held to their examples here."""
+    mine = [compiled(OwnRule.model_validate_json(rule), POLICY_FILE) for rule in own]
+    models = ner.rules(pipeline, POLICY_FILE) if pipeline else ()
+    known = [rule.id for rule in (*RULES, *mine, *models)]
+    for name in known:
+        if known.count(name) > 1:
+            raise BadInput(f"{POLICY_FILE}: rule `{name}`: there is one of this id; choose another")
     for name in (*off, *on):
         if name not in known:
             raise BadInput(f"{POLICY_FILE}: unknown rule `{name}`{configs.hint(name, known)}")
+    for rule in mine:
+        held_to_examples(rule, partial(_caught, rule), POLICY_FILE)
     stopped = set(off) | (OPTIONAL - set(on))
-    return tuple(rule for rule in RULES if rule.id not in stopped)
+    return tuple(rule for rule in (*RULES, *mine, *models) if rule.id not in stopped)
+
+
+def _caught(rule: Rule, text: str) -> list[str]:
+    return [text[found.start : found.end] for found in apply(text, [rule], b"").findings]
 
 
 @cache
 def _policy_hash(
-    off: tuple[str, ...], on: tuple[str, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
+    rules: tuple[Rule, ...], retention: tuple[Any, ...], vault: tuple[str, ...]
 ) -> str:
-    rules = [[rule.id, rule.tag, rule.pattern.pattern] for rule in _active(off, on)]
+    told = [
+        [rule.id, rule.tag, rule.pattern.pattern, rule.not_after.pattern if rule.not_after else ""]
+        for rule in rules
+    ]
     kept = {"vault": list(vault)} if vault else {}
-    return jsonl.digest({"rules": rules, "retention": list(retention), **kept})
+    return jsonl.digest({"rules": told, "retention": list(retention), **kept})
 
 
 def load_policy(ws: Workspace) -> Policy:
     """The workspace's policy; without the file, every rule that is on by default."""
     path = ws.root / POLICY_FILE
     policy = configs.load(path if path.is_file() else None, Policy)
+    if policy.ner and (ws.root / policy.ner).is_dir():
+        policy = policy.model_copy(update={"ner": str(ws.root / policy.ner)})
     policy.rules  # noqa: B018 - an unknown rule id is refused here, not in the middle of a file
-    tags = sorted({rule.tag for rule in RULES})
+    tags = sorted({rule.tag for rule in (*RULES, *policy.rules)})
     for tag in policy.vault:
         if tag not in tags:
             raise BadInput(f"{POLICY_FILE}: vault: no tag `{tag}`{configs.hint(tag, tags)}")
@@ -122,7 +146,7 @@ def load_policy(ws: Workspace) -> Policy:
 
 def tokens(value: str, key: bytes) -> set[str]:
     """Every pseudonym that a value may have got, whichever rule found it."""
-    shadow = _shadow(value)[0]
+    shadow = fold.shadow(value)[0]
     forms = {(rule.tag, form) for rule in RULES for form in (shadow, rule.canon(shadow))}
     return {f"<{tag}:{keyed_hash(key, tag, form)[:8]}>" for tag, form in forms}
 
@@ -161,57 +185,19 @@ def process_key() -> bytes:
 
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
-    data = "\x1f".join(parts).encode("utf-8", "surrogatepass")
-    return hmac.new(key, data, hashlib.sha256).hexdigest()
+    inner, outer = _padded(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update("\x1f".join(parts).encode("utf-8", "surrogatepass"))
+    outer.update(inner.digest())
+    return outer.hexdigest()
 
 
-def _shadow(text: str) -> tuple[str, Sequence[int], Sequence[int]]:
-    """What the rules look at, and for each of its characters where it starts and ends in `text`."""
-    plain = text.isascii() or (
-        unicodedata.is_normalized("NFKC", text) and INVISIBLE.isdisjoint(text)
-    )
-    tokens = {match.start(): match.end() for match in TOKEN.finditer(text)} if "<" in text else {}
-    if plain and not tokens:
-        return text, range(len(text)), range(1, len(text) + 1)
-    out, starts, ends, at = [], [], [], 0
-    while at < len(text):
-        end = tokens.get(at, at + 1)
-        char = WALL if at in tokens else _plain_char(text[at])
-        if char:
-            out.append(char)
-            starts.append(at)
-            ends.append(end)
-        at = end
-    return "".join(out), starts, ends
-
-
-def _plain_char(char: str) -> str:
-    """Nothing for an invisible one, the plain form where that is one character."""
-    if char in INVISIBLE:
-        return ""
-    folded = unicodedata.normalize("NFKC", char)
-    return folded if len(folded) == 1 else char
-
-
-def _matches(shadow: str, rules: Sequence[Rule]) -> list[Span]:
-    """All confirmed matches, overlapping ones joined under the name of the earliest rule."""
-    found: list[Span] = []
-    for rank, rule in enumerate(rules):
-        group = "value" if "value" in rule.pattern.groupindex else 0
-        for match in rule.pattern.finditer(shadow):
-            if rule.check(match[group]):
-                found.append(Span(*match.span(group), rank, whole=True))
-    found.sort()
-    merged: list[Span] = []
-    for span in found:
-        last = merged[-1] if merged else None
-        if last and span.start < last.end:
-            rank, end = min(last.rank, span.rank), max(last.end, span.end)
-            same = (last.start, last.end) == (span.start, end) == (span.start, span.end)
-            merged[-1] = Span(last.start, end, rank, whole=last.whole and same)
-        else:
-            merged.append(span)
-    return merged
+@lru_cache(maxsize=8)
+def _padded(key: bytes) -> tuple[Hash, Hash]:
+    """Both hashes of RFC 2104 after their first block: a third of what `hmac.digest` costs."""
+    block = (key if len(key) <= 64 else hashlib.sha256(key).digest()).ljust(64, b"\0")
+    inner, outer = (bytes(byte ^ pad for byte in block) for pad in (0x36, 0x5C))
+    return hashlib.sha256(inner), hashlib.sha256(outer)
 
 
 def redact(
@@ -233,42 +219,69 @@ def _key_here() -> bytes:
 
 
 def apply(text: str, rules: Sequence[Rule], key: bytes) -> Redacted:
-    shadow, starts, ends = _shadow(text)
-    done: list[tuple[Finding, str]] = []
-    while spans := _matches(shadow, rules):
-        parts: list[str] = []
-        new_starts: list[int] = []
-        new_ends: list[int] = []
-        at = 0
-        for start, end, rank, whole in spans:
-            rule, value = rules[rank], shadow[start:end]
-            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
-            finding = Finding(rule.id, starts[start], ends[end - 1], rule.tag)
-            done.append((finding, f"<{rule.tag}:{name}>"))
-            parts += [shadow[at:start], WALL]
-            new_starts += [*starts[at:start], starts[start]]
-            new_ends += [*ends[at:start], ends[end - 1]]
-            at = end
-        shadow = "".join(parts) + shadow[at:]
-        starts, ends = [*new_starts, *starts[at:]], [*new_ends, *ends[at:]]
-    return _replace(text, _outermost(done))
+    """One text, redacted."""
+    return redact_many([text], rules, key)[0]
 
 
-def _outermost(done: list[tuple[Finding, str]]) -> list[tuple[Finding, str]]:
+def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
+    """A batch of texts, each as `apply` would redact it, many times faster than one by one.
+
+    ASCII texts go by themselves: a string with one Chinese character in it takes two to four bytes
+    for each of its characters, and all gates then run at half the speed.
+    """
+    plain = [text.isascii() for text in texts]
+    if all(plain) or not any(plain):
+        return _redacted(texts, rules, key)
+    ours = iter(_redacted([text for text in texts if text.isascii()], rules, key))
+    others = iter(_redacted([text for text in texts if not text.isascii()], rules, key))
+    return [next(ours if ascii_only else others) for ascii_only in plain]
+
+
+def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
+    shadow, places = fold.shadow(fold.joined(texts))
+    outer = list(fold.starts(texts))
+    inner = outer
+    if places is not None:  # something invisible was left out: offsets of the shadow are others
+        inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
+    done: dict[int, list[Named]] = {}
+    for start, stop, rank, whole, number in _outermost(list(rounds(shadow, inner, tuple(rules)))):
+        rule, value = rules[rank], shadow[start:stop]
+        name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
+        if places is not None:
+            start, stop = int(places[start]), int(places[stop - 1]) + 1
+        first = outer[number]
+        finding = Finding(rule.id, start - first, stop - first, rule.tag)
+        done.setdefault(number, []).append((finding, f"<{rule.tag}:{name}>"))
+    return [
+        _replaced(text, done[number]) if number in done else Redacted(text, [])
+        for number, text in enumerate(texts)
+    ]
+
+
+def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:
     """In order of the text; a span found later may hold an earlier one, and then stands for it."""
-    kept: list[tuple[Finding, str]] = []
-    for item in sorted(done, key=lambda item: (item[0].start, -item[0].end)):
-        if not kept or item[0].start >= kept[-1][0].end:
-            kept.append(item)
-    return kept
+    if len(rounds) == 1:
+        yield from rounds[0]
+        return
+    end = 0
+    for span in sorted(chain.from_iterable(rounds), key=_outer):
+        if span[0] >= end:
+            yield span
+            end = span[1]
 
 
-def _replace(text: str, done: list[tuple[Finding, str]]) -> Redacted:
-    out, at = [], 0
+def _outer(span: Span) -> tuple[int, int]:
+    return span[0], -span[1]
+
+
+def _replaced(text: str, done: list[Named]) -> Redacted:
+    parts: list[str] = []
+    at = 0
     for finding, token in done:
-        out += [text[at : finding.start], token]
-        at = finding.end
-    return Redacted("".join(out) + text[at:], [finding for finding, _ in done])
+        parts += text[at : finding[1]], token
+        at = finding[2]
+    parts.append(text[at:])
+    return Redacted("".join(parts), [finding for finding, _ in done])
 
 
 def redactor(ws: Workspace, policy: Policy) -> Callable[[str], Redacted]:

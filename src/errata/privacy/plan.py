@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from errata.errors import BadInput
-from errata.intake.redact import TOKEN, keyed_hash, tokens, workspace_key
+from errata.intake.fold import TOKEN
+from errata.intake.redact import keyed_hash, tokens, workspace_key
 from errata.language import say
 from errata.privacy import reach, scrub
 from errata.privacy.scrub import Marks

@@ -1,0 +1,106 @@
+"""The plain shadow of a text, which is what the redaction rules look at.
+
+A value is a value however it is spelled: full-width or mathematical digits, Cyrillic letters that
+look Latin, and joiners nobody sees hide nothing. Each character of the shadow stands for one of the
+text, so an offset in it is an offset in the text, but where something invisible was left out.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from errata.intake import reserved
+
+WALL = "\x00"  # what was found already, or is nobody's; no rule crosses it
+SEPARATOR = "\x1e"  # between the texts of a batch; no rule crosses it either
+TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
+_OURS = re.compile(f"[{WALL}{SEPARATOR}]")
+_CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")  # those of _INVISIBLE in ASCII
+_NOTHING = 0xFFFFFFFF
+# Where characters live that NFKC turns into another one.
+_COMPATIBLE = ((0x80, 0x3400), (0xA640, 0xAC00), (0xF900, 0x10000), (0x1D400, 0x1F200))
+_SIZE = 0xE0200
+# Controls but tab and line ends, soft hyphen, combining marks, joiners, directions, variation
+# selectors, fillers, keycaps, and the tag characters that spell ASCII invisibly.
+_INVISIBLE = ((0x01, 0x09), (0x0B, 0x0D), (0x0E, 0x1E), (0x1F, 0x20), (0x7F, 0xA0), (0xAD, 0xAE),
+              (0x300, 0x370), (0x115F, 0x1161), (0x180B, 0x180F), (0x200B, 0x2010),
+              (0x202A, 0x202F), (0x2060, 0x2070), (0x20D0, 0x20F1), (0x3164, 0x3165),
+              (0xFE00, 0xFE10), (0xFEFF, 0xFF00), (0xFFA0, 0xFFA1), (0xE0000, 0xE0200))  # fmt: skip
+# Letters that a reader takes for the Latin one (a part of Unicode's confusables.txt).
+_ALIKE = dict(zip("асеорхуіјѕһԁԛԝАВСЕНІЈКМОРЅТХУΑΒΕΖΗΙΚΜΝΟΡΤΥΧοѵνаɡɑ",
+                  "aceopxyijshdqwABCEHIJKMOPSTXYABEZHIKMNOPTYXovvaga", strict=True))  # fmt: skip
+
+
+@cache
+def _table() -> npt.NDArray[np.uint32]:
+    """For each code point up to the tag characters, the one that stands for it in the shadow."""
+    table = np.arange(_SIZE, dtype=np.uint32)
+    for low, high in _COMPATIBLE:
+        for code in range(low, high):
+            folded = unicodedata.normalize("NFKC", chr(code)) if not 0xD800 <= code < 0xE000 else ""
+            if len(folded) == 1:
+                table[code] = ord(folded)
+    for char, latin in _ALIKE.items():
+        table[ord(char)] = ord(latin)
+    for low, high in _INVISIBLE:
+        table[low:high] = _NOTHING
+    return table
+
+
+def joined(texts: Sequence[str]) -> str:
+    """The texts of a batch as one, a separator before each.
+
+    Our own marks in them become characters that are left out."""
+    whole = SEPARATOR.join(("", *texts))
+    if WALL in whole or whole.count(SEPARATOR) > len(texts):
+        whole = SEPARATOR.join(("", *(_OURS.sub("\x1f", text) for text in texts)))
+    return whole
+
+
+def shadow(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
+    """The shadow, and the place in `text` of each of its characters (None: the same place)."""
+    if text.isascii() and not _CONTROL.search(text):
+        plain, places = text, None
+    else:
+        plain, places = _folded(text)
+    if "<" in plain:
+        plain = TOKEN.sub(lambda match: WALL * len(match[0]), plain)
+    return reserved.walled(plain, WALL), places
+
+
+def _folded(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    table = _table()
+    plain = table[np.minimum(codes, _SIZE - 1)]
+    far = codes >= _SIZE
+    plain[far] = codes[far]
+    seen = plain != _NOTHING
+    places = None
+    if not seen.all():
+        places = np.flatnonzero(seen)
+        plain = plain[seen]
+    return plain.tobytes().decode("utf-32-le", "surrogatepass"), places
+
+
+def lower(text: str) -> str:
+    """ASCII letters in lower case, every character in its place (`str.lower` makes two of some)."""
+    if text.isascii():
+        return text.lower()
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4").copy()
+    codes[(codes >= 65) & (codes <= 90)] += 32
+    return codes.tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def starts(texts: Sequence[str]) -> Iterator[int]:
+    """Where each text begins in the joined one, and last where the next would begin."""
+    at = 1
+    for text in texts:
+        yield at
+        at += len(text) + 1
+    yield at

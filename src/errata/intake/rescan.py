@@ -1,0 +1,149 @@
+"""What the policy of today would find in what was kept under the policies of before.
+
+    errata redact --rescan
+
+Reads every version of data/ and suites/ that was ever kept, changes none of them, and counts by
+rule, rows and dataset versions. The remedy is a new version: `errata intake` and `errata build`, or
+`errata erase` for the rows that it names.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import sqlalchemy as sa
+
+from errata import report
+from errata.intake.redact import Policy, load_policy, redact_many, workspace_key
+from errata.language import say
+from errata.outcome import Outcome
+from errata.privacy import scrub
+from errata.store import database, ledger, objects
+from errata.workspace import Workspace
+
+BATCH = 500  # rows; bounds what is held in memory
+SHOWN = 20
+
+
+@dataclass
+class Seen:
+    """What was found so far."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    rows: dict[str, set[str]] = field(default_factory=dict)  # row → rules
+    read: int = 0
+
+    def add(self, row: dict[str, Any], rules: list[str]) -> None:
+        """Count a row once, however many versions hold it."""
+        name = str(row.get("id", "?"))
+        if rules and name not in self.rows:
+            self.rows[name] = set(rules)
+            self.counts.update(rules)
+
+
+def main(ws: Workspace) -> Outcome:
+    """Count, tell, and write an event."""
+    policy, key = load_policy(ws), workspace_key(ws)
+    seen = Seen()
+    done: set[str] = set()
+    for batch in _batches(_rows(ws, done)):
+        seen.read += len(batch)
+        _look(batch, policy, key, seen)
+    versions = _versions(ws, set(seen.rows))
+    facts: dict[str, Any] = {
+        "policy": policy.hash,
+        "rows_read": seen.read,
+        "rows": len(seen.rows),
+        "counts": dict(sorted(seen.counts.items())),
+        "versions": dict(sorted(versions.items())),
+    }
+    ledger.append(ws, "rescan", **facts)
+    return Outcome(0, _text(facts, seen), {**facts, "ids": sorted(seen.rows)})
+
+
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    batch = []
+    for row in rows:
+        batch.append(row)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _rows(ws: Workspace, done: set[str]) -> Iterator[dict[str, Any]]:
+    """Each row of each kept version of a JSONL file, the same line once."""
+    table = database.run_file
+    below = sa.or_(table.c.path.startswith("data/"), table.c.path.startswith("suites/"))
+    with database.reading(ws) as connection:
+        named = sa.select(table.c.digest, table.c.path).where(below).distinct()
+        kept = {row.digest for row in connection.execute(named) if row.path.endswith(".jsonl")}
+    for digest in sorted(kept):
+        if not objects.there(ws, digest):
+            continue
+        with objects.get(ws, digest).open("rb") as file:
+            for line in file:
+                row = _parsed(line, done)
+                if row is not None:
+                    yield row
+
+
+def _parsed(line: bytes, done: set[str]) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    name = json.dumps(row, sort_keys=True)
+    if not isinstance(row, dict) or name in done:
+        return None
+    done.add(name)
+    return row
+
+
+def _look(batch: list[dict[str, Any]], policy: Policy, key: bytes, seen: Seen) -> None:
+    texts = [
+        list(scrub.strings({k: v for k, v in row.items() if k != "redaction"})) for row in batch
+    ]
+    found = iter(redact_many(list(chain.from_iterable(texts)), policy.rules, key))
+    for row, own in zip(batch, texts, strict=True):
+        rules = [finding.rule for _ in own for finding in next(found).findings]
+        seen.add(row, rules)
+
+
+def _versions(ws: Workspace, rows: set[str]) -> Counter[str]:
+    """Dataset versions that hold such rows, and how many."""
+    table = database.member
+    with database.reading(ws) as connection:
+        pairs = connection.execute(sa.select(table.c.version, table.c.row))
+        return Counter(pair.version for pair in pairs if pair.row in rows)
+
+
+def _text(facts: dict[str, Any], seen: Seen) -> str:
+    if not seen.rows:
+        return say(
+            f"{facts['rows_read']} kept rows read: the policy finds nothing new in them.",
+            f"已检查 {facts['rows_read']} 条历史数据：按当前策略没有新发现。",
+        )
+    head = say(
+        f"{facts['rows_read']} kept rows read. The policy of today would find something in "
+        f"{facts['rows']} of them, in {len(facts['versions'])} dataset versions:",
+        f"已检查 {facts['rows_read']} 条历史数据，按当前策略有 {facts['rows']} 条会被脱敏，"
+        f"涉及 {len(facts['versions'])} 个数据版本：",
+    )
+    table = report.markdown_table(
+        ["rule", "spans"], [[rule, str(count)] for rule, count in facts["counts"].items()]
+    )
+    shown = ", ".join(sorted(seen.rows)[:SHOWN])
+    tail = say(
+        f"Rows: {shown}\nNext: `errata intake` and `errata build` for a version without them, or "
+        "`errata erase ID…` where kept versions must lose them too.",
+        f"数据行：{shown}\n下一步：重新 `errata intake` 和 `errata build` 生成新版本；"
+        "历史版本也需清除时用 `errata erase ID…`。",
+    )
+    return f"{head}\n\n{table}\n\n{tail}"
