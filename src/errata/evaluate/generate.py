@@ -6,6 +6,7 @@ all rows of its batch are done, so rows are sorted by prompt length and batches 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +63,7 @@ def generate_batch(
     for index, row in enumerate(rows):
         ids[index, width - len(row) :] = torch.tensor(list(row), device=device)
         mask[index, width - len(row) :] = 1
-    cache = DynamicCache(config=model.config)
+    cache, named = DynamicCache(config=model.config), _cache_name(model)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), device=device)
     alive = torch.ones(len(rows) * each, dtype=torch.bool, device=device)
@@ -72,9 +73,9 @@ def generate_batch(
             input_ids=ids,
             attention_mask=mask,
             position_ids=positions,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{named: cache},
         )
         logits = out.logits[:, -1]
         if not steps and each > 1:
@@ -92,6 +93,13 @@ def generate_batch(
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], -1)
         positions = positions[:, -1:] + 1
     return [_until_end(row, end_ids) for row in torch.stack(steps, 1).tolist()]
+
+
+def _cache_name(model: Any) -> str:
+    """How a model calls its cache: `cache` since transformers 5.24, `past_key_values` before."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model
+    known = inspect.signature(type(plain).forward).parameters
+    return "cache" if "cache" in known else "past_key_values"
 
 
 def _until_end(ids: list[int], end_ids: set[int]) -> list[int]:
