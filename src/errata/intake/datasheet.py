@@ -126,6 +126,7 @@ def _redaction(found: Tally, policy: Policy) -> str:
             markdown_table(["policy / 策略", "rows / 行数"], seen),
             f"Retention · 保留策略: {kept}",
             table,
-            "Names and street addresses are not looked for yet. · 尚不识别姓名与住址。",
+            "Names and addresses are found in Chinese where a word announces them; others need "
+            "`ner`. · 中文姓名与住址在有提示词时识别，其余需配置 `ner`。",
         ]
     )
