@@ -20,7 +20,7 @@ from errata.store import audit, database, ledger, objects, past
 from errata.workspace import Workspace
 from storage import writer
 
-SECONDS = 0.4  # a victim of the clock lives up to so long: a few runs
+LIVES = 14  # a victim of the clock lives up to so many runs: a slow machine is given its time
 CALLS = 900  # a victim of the count makes up to so many calls that touch something: a few runs
 SCRIPT = Path(writer.__file__)
 
@@ -37,12 +37,12 @@ def start(what: str, ws: Workspace, *words: object) -> subprocess.Popen[str]:
     return process
 
 
-def kill(ws: Workspace, rng: Random, number: int) -> list[str]:
+def kill(ws: Workspace, rng: Random, number: int, seconds: float) -> list[str]:
     """One process that runs and is killed, by the clock or at a call; the runs it reported."""
     by_clock = number % 2 == 0
     process = start("runs", ws, number, *([] if by_clock else [rng.randrange(CALLS)]))
     if by_clock:
-        time.sleep(rng.uniform(0, SECONDS))
+        time.sleep(rng.uniform(0, seconds))
         process.kill()
     told, _ = process.communicate()
     return [line.split()[1] for line in told.splitlines()]
@@ -110,8 +110,9 @@ def killed(ws: Workspace, kills: int, seed: int) -> dict[str, Any]:
     """So many processes killed one after the other, the store looked at after each."""
     (ws.inbox / "raw.jsonl").write_text('{"a": 1}\n')
     rng, reported, wrong = Random(seed), list[str](), list[str]()
+    seconds = LIVES * min(_timed(ws, turn) for turn in range(3))
     for number in range(kills):
-        reported += kill(ws, rng, number)
+        reported += kill(ws, rng, number, seconds)
         wrong += [f"kill {number}: {problem}" for problem in problems(ws, reported)]
         if wrong:
             break
@@ -123,6 +124,12 @@ def killed(ws: Workspace, kills: int, seed: int) -> dict[str, Any]:
         "drafts": drafts(ws),
         "problems": wrong,
     }
+
+
+def _timed(ws: Workspace, turn: int) -> float:
+    begun = time.perf_counter()
+    writer.one(ws, "first", turn)
+    return time.perf_counter() - begun
 
 
 def drafts(ws: Workspace) -> int:

@@ -169,9 +169,48 @@ def test_documents_of_json(tmp_path: Path):
         json.dumps({"results": {"results": [form.example, {**form.example, "success": True}, 5]}})
     )
     assert [type(row) for row in taken(path, Reading())] == [tuple, Good, Bad]
-    path.write_text("[" * 100_000)
-    with pytest.raises(BadInput, match=r"results\.json: not JSON"):
-        taken(path)
+    path.write_text('[{"prompt": "a"')
+    (bad,) = taken(path)
+    assert isinstance(bad, Bad)
+    assert bad.reason.startswith("not JSON")
+    for hostile in ("[" * 100_000, '[{"prompt": "\\ud800", "bad_answer": "b"}, {"a": NaN}]'):
+        path.write_text(hostile)
+        assert all(isinstance(row, Bad) for row in taken(path))
+
+
+def test_rows_that_could_not_be_written_again_are_set_aside(tmp_path: Path):
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    good = {"prompt": "a", "bad_answer": "b"}
+    rows = [good, {**good, "meta": {"a": deep}}, {**good, "meta": {"n": 1}}]
+    lines = [json.dumps(row) for row in rows]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join([*lines, lines[2].replace(": 1}", ": 1e999}"), *lines[:1]]))
+    found = taken(path)
+    assert [bad.line for bad in found if isinstance(bad, Bad)] == [2, 4]
+    assert len(found) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "reasons"),
+    [
+        ("prompt,bad_answer,\nq,a,\n,,\nq2,a2,\n", 2, []),
+        ("sep=;\nprompt;bad_answer\nq;a\n", 1, []),
+        ("prompt;bad_answer\nq;a,b\n", 1, []),
+        ("prompt,prompt,bad_answer\nq,p,a\n", 0, ["there twice"]),
+        ('prompt,bad_answer\nq,"a\nq,a\nq,a\n', 0, ["lines 2 to"]),
+        ('prompt,bad_answer\n"q\nr",a\nq,a\n', 2, []),
+    ],
+)
+def test_spreadsheets_as_they_are(tmp_path: Path, text: str, rows: int, reasons: list[str]):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    found = taken(path)
+    assert sum(isinstance(row, tuple) and not isinstance(row, Bad) for row in found) == rows
+    bad = [row.reason for row in found if isinstance(row, Bad)]
+    assert len(bad) == len(reasons)
+    assert all(reason in said for reason, said in zip(reasons, bad, strict=True))
 
 
 def test_a_line_of_a_gigabyte_is_passed_over_in_bounded_memory(tmp_path: Path):

@@ -64,6 +64,7 @@ class Cleaner:
                 told = clean(str(value))
                 return value if told == str(value) else told
             if isinstance(value, str):
+                value = value.replace("\0", "")  # no database keeps it
                 found = self.redact(value)
                 counts.update(item.rule for item in found.findings)
                 boxes.extend(self._boxed(subject, value, found))

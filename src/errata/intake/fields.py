@@ -15,6 +15,7 @@ from errata.records import LABEL_ALIASES, Label, Message
 LABELS: tuple[str, ...] = get_args(Label)
 SUBJECTS = ("subject", "user", "user_id", "customer", "customer_id")
 ROLES = ("system", "documents", "user", "assistant", "tool")
+_DEEPEST = 32
 # What other tools call these roles.
 _ROLE = {"human": "user", "prompter": "user", "gpt": "assistant", "bot": "assistant",
          "chatgpt": "assistant", "model": "assistant", "ai": "assistant", "developer": "system",
@@ -153,8 +154,17 @@ def meta(row: Mapping[str, Any]) -> dict[str, Any]:
     reference = found.get("reference")
     if reference is not None and (not isinstance(reference, str) or not reference.strip()):
         raise RowError("meta.reference", "not a text; leave it out where no ideal answer is known")
-    json.dumps(found)
+    if _deep(found):
+        raise RowError("meta", f"nested more than {_DEEPEST} deep")
     return found
+
+
+def _deep(value: Any, left: int = _DEEPEST) -> bool:
+    """Whether a value is nested so deep that readers of JSON give up on it."""
+    if left < 0:
+        return True
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return any(_deep(item, left - 1) for item in inner)
 
 
 def tags(row: Mapping[str, Any]) -> list[str]:

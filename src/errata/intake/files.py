@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -61,62 +62,87 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
             yield number, (piece.removeprefix(b"\xef\xbb\xbf") if number == 1 else piece).strip()
 
 
+_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}")  # 1e999 is read as a number that JSON cannot write
+
+
 def _parsed(number: int, raw: bytes) -> tuple[int, dict[str, Any]] | Bad:
     try:
-        return number, parse_row(raw, "")
+        row = parse_row(raw, "")
     except BadInput as error:
         return Bad(number, "", str(error).removeprefix(": ").split(";")[0])
+    return _sound(number, row) if _HUGE.search(raw) else (number, row)
+
+
+def _sound(number: int, row: Any) -> tuple[int, dict[str, Any]] | Bad:
+    """A row that can be written again as it was read."""
+    try:
+        json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return Bad(number, "", "holds a number or a character that JSON has no form for")
+    return (number, row) if isinstance(row, dict) else Bad(number, "", "not an object")
 
 
 def json_document(path: Path) -> Rows:
     """A list of objects, one object, or the results that promptfoo writes."""
     if path.stat().st_size > WHOLE:
-        raise BadInput(
-            f"{path}: more than {WHOLE >> 20} MiB of JSON; write one object a line (.jsonl)"
-        )
+        yield Bad(0, "", f"more than {WHOLE >> 20} MiB of JSON; write one object a line (.jsonl)")
+        return
     try:
         found = json.loads(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except UnicodeDecodeError as error:
-        raise BadInput(f"{path}: not UTF-8 (byte {error.start + 1}); convert it") from None
+        yield Bad(0, "", f"not UTF-8 (byte {error.start + 1})")
+        return
     except (ValueError, RecursionError) as error:
-        said = str(error).split(":")[0]
-        raise BadInput(f"{path}: not JSON: {said}; mend it, or name it .jsonl") from None
+        yield Bad(getattr(error, "lineno", 0), "", f"not JSON: {str(error).split(':')[0]}")
+        return
     while isinstance(found, dict) and isinstance(found.get("results"), (dict, list)):
         found = found["results"]
     for number, row in enumerate(found if isinstance(found, list) else [found], 1):
-        yield (number, row) if isinstance(row, dict) else Bad(number, "", "not an object")
+        yield _sound(number, row)
 
 
 def separated(path: Path) -> Rows:
-    """CSV or, by what stands between the names of its first line, TSV; UTF-8, UTF-16, or GB 18030
+    """CSV, with commas, semicolons or tabs as its first line has them; UTF-8, UTF-16, or GB 18030
     as spreadsheets in China write it."""
+    csv.field_size_limit(LONGEST)
     with path.open("rb") as file:
-        head = file.read(1 << 16)
+        encoding = _encoding(file.read(1 << 16))
         file.seek(0)
-        stream = io.TextIOWrapper(file, encoding=_encoding(head), errors="replace", newline="")
-        first = head.splitlines()[0] if head.strip() else b""
-        marks = "\t" if first.count(b"\t") > first.count(b",") else ","
-        reader = csv.DictReader(stream, delimiter=marks, restkey="", strict=True)
-        csv.field_size_limit(LONGEST)
-        yield from _records(reader)
+        with io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="") as stream:
+            first = stream.readline()
+            if first.lower().startswith("sep="):  # Excel's own way to say it
+                marks = first[4:5]
+                first = stream.readline()
+            else:
+                marks = max(",\t;", key=first.count)
+            names = [name.strip() for name in next(csv.reader([first], delimiter=marks), [])]
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                yield Bad(1, twice[0], "a column of this name is there twice")
+                return
+            yield from _records(csv.reader(stream, delimiter=marks, strict=True), names)
 
 
-def _records(reader: csv.DictReader[str]) -> Rows:
+def _records(reader: Any, names: list[str]) -> Rows:
+    line = 2
     while True:
         try:
-            row: dict[str, Any] = next(reader)
+            values: list[str] = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            yield Bad(reader.line_num, "", f"not a line of CSV: {error}")
+            yield Bad(line, "", f"not CSV: {error}; lines {line} to {reader.line_num + 1} are one")
+            line = reader.line_num + 2
             continue
-        if "" in row:
-            yield Bad(reader.line_num, "", "more fields than the first line names")
-        elif any("\ufffd" in str(value) for value in row.values()):
-            yield Bad(reader.line_num, "", "not in the encoding of the rest of the file")
+        number, line = line, reader.line_num + 2
+        if not any(values):
+            continue
+        if any(values[len(names) :]):
+            yield Bad(number, "", "more fields than the first line names")
+        elif any("\ufffd" in value for value in values):
+            yield Bad(number, "", "not in the encoding of the rest of the file")
         else:
-            yield reader.line_num, {name.strip(): value for name, value in row.items()
-                                    if name and value not in (None, "")}  # fmt: skip
+            yield number, {name: value for name, value in zip(names, values, strict=False)
+                           if name and value}  # fmt: skip
 
 
 def _encoding(head: bytes) -> str:

@@ -2,8 +2,9 @@
 
 When a row was first seen is kept in `.errata/inbox.db` under a keyed hash of the row, so neither
 the file's age nor the row's own `ts` matters: a log of last year that was put there today has its
-time, and a file that grows loses its oldest rows. Rows that intake could not use have the same time
-as the others.
+time, and a file that grows loses its oldest rows. One that is no JSON lines (CSV, JSON) goes as a
+whole, so long after its newest line was first seen. Rows that intake could not use have the same
+time as the others.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from errata.errors import BadInput
 from errata.workspace import Workspace
 
 REGISTER = "inbox.db"
+_WHOLE = {".csv", ".tsv", ".json"}  # whose lines mean nothing by themselves
 _PIECE = 1 << 24  # bytes that are held of a line; one that is longer is known by its beginning
 _TABLE = "CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, day TEXT NOT NULL, there INTEGER)"
 _SEEN = "INSERT INTO seen VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET there = 1 RETURNING day"
 
 
 def files(folder: Path) -> list[Path]:
-    """What waits in the inbox."""
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name[0] != ".")
+    """What waits in the inbox, and what a sweep that was killed left there."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in found if path.name[0] != "." or path.suffix == ".tmp")
 
 
 def sweep(
@@ -69,6 +72,8 @@ def _swept(
             left += bool(line.strip())
     if over and not left:
         path.unlink()
+    elif over and path.suffix in _WHOLE:
+        return 0
     elif over:
         with jsonl.replacing(path) as file:
             for line in _lines(path):

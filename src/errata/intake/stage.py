@@ -14,9 +14,11 @@ import hashlib
 import hmac
 from collections import Counter
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
 from pydantic import Field
 
 from errata import jsonl
@@ -29,7 +31,7 @@ from errata.intake.files import KINDS
 from errata.intake.gather import Gathered
 from errata.intake.redact import load_policy, redactor, workspace_key
 from errata.intake.sources import Reading
-from errata.intake.take import Taken, take
+from errata.intake.take import BATCH, Taken, take
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import database, ledger, tombstone
@@ -122,19 +124,30 @@ def main(ws: Workspace, config: Config) -> Outcome:
 
 
 def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | None]]:
-    """Say where each new failure came from; what the datasheet counts, and their sources."""
-    tally, sources = datasheet.Tally(), Counter[str | None]()
-    for failure, fresh in gathered.all():
-        tally.add(failure)
-        if not fresh:
-            continue
-        sources[failure.source] += 1
-        run.link(run.id, failure.id, "took in")
-        if release := failure.meta.get("release"):
-            run.link(str(release), failure.id, "failed in")
-        facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
-        run.nodes([(failure.id, "failure", facts)])
+    """Say where each failure came from that the store does not know: the new ones, and those of an
+    intake that died after it wrote them. What the datasheet counts, and the new ones' sources."""
+    tally, sources, rows = datasheet.Tally(), Counter[str | None](), gathered.all()
+    while part := list(islice(rows, BATCH)):
+        known = _recorded(run, [failure.id for failure, _ in part])
+        for failure, fresh in part:
+            tally.add(failure)
+            sources[failure.source] += fresh
+            if failure.id in known:
+                continue
+            run.link(run.id, failure.id, "took in")
+            if release := failure.meta.get("release"):
+                run.link(str(release), failure.id, "failed in")
+            facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
+            run.nodes([(failure.id, "failure", facts)])
     return tally, sources
+
+
+def _recorded(run: Run, ids: list[str]) -> set[str]:
+    """Those of the ids that the store has."""
+    table = database.node
+    with database.reading(run.ws) as connection:
+        query = sa.select(table.c.id).where(table.c.id.in_(ids))
+        return set(connection.execute(query).scalars())
 
 
 def _sweep(ws: Workspace, config: Config, key: bytes) -> int:

@@ -34,6 +34,7 @@ def verify(ws: Workspace) -> list[str]:
     the same as far as it goes, that both reach the last signed checkpoint, and that nothing which
     git's last commit has is gone."""
     # In this order: whoever writes meanwhile signs what is filed, and files what is stored.
+    seen = seals.remembered(ws)
     points, odd = seals.check(ws)
     written = lines.read(ledger.file_of(ws))
     with database.reading(ws) as connection:
@@ -53,16 +54,24 @@ def verify(ws: Workspace) -> list[str]:
     for name, chain in (("store", stored), (_COPY, filed)):
         if name != "store" or not fresh:
             heads = [event.hash for event in chain]
-            problems += [f"{name}: {problem}" for problem in unsealed(points, heads)]
+            # What this machine has signed its store has, also where git took audit/ back.
+            own = [seen] if seen and name == "store" and seen not in points else []
+            held = unsealed(sorted([*points, *own]), heads)
+            problems += [f"{name}: {problem}" for problem in held]
     if len(stored) < len(filed) and not fresh:
         problems.append(f"store: {span(len(stored) + 1, len(filed))} missing, which {_COPY} has")
+    ended = sum(event.kind == "run" for event in stored)
+    if ended > 1 and not points:  # a first run may have been killed before it could sign
+        problems.append("audit/checkpoints: none is left; each run of this store has signed")
     return problems + _against_git(ws)
 
 
 def _used(connection: sa.Connection) -> bool:
     """Whether a run has ever ended in this store: then it had events too."""
     ended = sa.select(database.run.c.id).where(database.run.c.status != "running")
-    return connection.execute(ended.limit(1)).first() is not None
+    made = sa.select(database.edge.c.run_id)
+    asked = (connection.execute(query.limit(1)).first() for query in (ended, made))
+    return any(row is not None for row in asked)
 
 
 def _against_git(ws: Workspace) -> list[str]:
