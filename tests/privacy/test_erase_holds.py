@@ -18,9 +18,10 @@ from errata.build import stage as build
 from errata.errors import BadInput
 from errata.intake import redact
 from errata.intake import stage as intake
-from errata.privacy import erase, vault
+from errata.privacy import erase, unreached, vault
 from errata.records import SftExample
 from errata.store import (
+    audit,
     database,
     ledger,
     past,
@@ -175,16 +176,19 @@ def test_a_word_that_others_say_is_not_taken_for_a_person(desk: Workspace):
 
 def test_history_has_an_exact_command(desk: Workspace):
     """The expressions, as git filter-repo applies them, drop the rows and spare the ledger."""
+    token = redact.redact(PHONE, key=redact.workspace_key(desk)).text
+    vault.main(desk, vault.Config(args=[token], why="an event that names them"))
     git.commit(desk, ["audit", "keys"], "audit")
     run_erase(desk, subject="c-42")
     git.commit(desk, ["."], "without")
-    done = erase.main(desk, erase.Config(subject="c-42", why="x", history=True))
+    done = erase.main(desk, erase.Config(subject="c-42", history=True))
     names = ("data/failures.jsonl", "data/sft.jsonl", "audit/ledger.jsonl")
     before = {name: git.git(desk.root, "show", f"HEAD~1:{name}").stdout for name in names}
 
     (desk.root.parent / "gone.txt").write_text(done.text)
     subprocess.run(
-        [sys.executable, "-m", "git_filter_repo", "--force", "--replace-text", "../gone.txt"],
+        [sys.executable, "-m", "git_filter_repo", "--force", "--replace-text", "../gone.txt",
+         "--file-info-callback", unreached.NOT_THE_AUDIT],
         cwd=desk.root, check=True, capture_output=True,
     )  # fmt: skip
 
@@ -193,5 +197,27 @@ def test_history_has_an_exact_command(desk: Workspace):
     assert after["data/failures.jsonl"] == "".join(rows[3:])
     assert "lamp 1" in before["data/sft.jsonl"]
     assert "lamp" not in after["data/sft.jsonl"]
+    assert token in before["audit/ledger.jsonl"]
     assert after["audit/ledger.jsonl"] == before["audit/ledger.jsonl"]
+    assert audit.verify(desk) == []
     assert git.git(desk.root, "log", "--all", "-Slamp 1", "--format=%h").stdout == ""
+
+
+def test_files_of_ones_own_are_named(desk: Workspace):
+    (desk.root / "Makefile").write_text(f"call: # {PHONE}\n")
+    left = {step["place"]: step["what"] for step in run_erase(desk, subject=PHONE)["left"]}
+    assert "Makefile" in left["files"]
+
+
+def test_what_an_erasure_has_shortened_is_known_in_a_clone(desk: Workspace):
+    page = desk.reports / "posttrain" / "page.md"
+    old = jsonl.digest_file(page)
+    run_erase(desk, subject="c-42")
+    with database.writing(desk) as connection:
+        for table in (database.edge, database.node, database.event, database.run):
+            connection.execute(table.delete())
+    ledger.append(desk, "note")
+    with database.reading(desk) as connection:
+        assert tombstone.successor(connection, old) == jsonl.digest_file(page)
+        (carried,) = tombstone.carried(connection, "sha256:" + "c" * 64)
+    assert 1 <= carried.rows <= 3

@@ -132,6 +132,10 @@ def _write_down(
         tombstone.bury(connection, found.marks.ids, database.now())
         _clean_records(ws, connection, found.marks, new)
         versions = {old: later.id for old, later in after.items()}
+        of_each = {made: tombstone.carried(connection, made)
+                   for made in told["affected"]["candidates"]}  # fmt: skip
+        told = {**told, "carried": {made: [list(run) for run in runs]
+                                    for made, runs in of_each.items()}}  # fmt: skip
         ledger.add(ws, connection, [("erasure", {"run": run.id, "versions": versions, **told})])
 
 
@@ -159,14 +163,19 @@ def _clean_records(
 
 def _clean_files(ws: Workspace, run: Run, found: Plan) -> list[str]:
     """Files of the workspace, each noted as the successor of what it was before it is replaced:
-    evidence that an erasure has shortened is still evidence."""
+    evidence that an erasure has shortened is still evidence, in a clone too."""
+    replaced: dict[str, str] = {}
 
     def note(old: str, new: str) -> None:
+        replaced[old] = new
         step = {"src": old, "dst": new, "kind": "erased into", "run_id": run.id}
         with database.writing(ws) as connection:
             database.insert_new(connection, database.edge, [step])
 
-    return reach.clean(ws, found.marks, *tree.FOLDERS, "reports", "runs", ".errata", note=note)
+    changed = reach.clean(ws, found.marks, *tree.FOLDERS, "reports", "runs", ".errata", note=note)
+    if replaced:
+        run.event("erasure files", replaced=replaced)
+    return changed
 
 
 def erase(ws: Workspace, run: Run, found: Plan, told: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +208,7 @@ def erase(ws: Workspace, run: Run, found: Plan, told: dict[str, Any]) -> dict[st
 def main(ws: Workspace, config: Config) -> Outcome:
     """Find, erase, and say who has to be trained again and what is left to do by hand."""
     subject = (sys.stdin.read() if config.subject == "-" else config.subject).strip()
-    if bool(subject) == bool(config.args) or not config.why.strip():
+    if bool(subject) == bool(config.args) or not (config.why.strip() or config.history):
         usage = '`errata erase --subject … why="…"`'
         raise BadInput(f"erase: name one subject, or rows, and why: {usage}")
     people.entitled(ws, "erase")

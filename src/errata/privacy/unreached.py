@@ -15,6 +15,14 @@ from errata.store import ledger
 from errata.workspace import Workspace
 
 _TOLD = ("data", "reports", "suites", "configs", "policies")  # what git tracks and rows may be in
+# The ledger is a chain: its files stay as they are (git filter-repo 2.47 and later).
+NOT_THE_AUDIT = (
+    "return (filename, mode, blob_id if filename.startswith(b'audit/') else "
+    "value.insert_file_with_contents(value.apply_replace_text("
+    "value.get_contents_by_identifier(blob_id))))"
+)
+_CLEANED = (*_TOLD, "inbox", "runs", "audit", ".errata", ".git", ".venv")
+_READ = 4 << 20  # bytes of a file that is looked into
 _MANY = 200  # ids looked for in git's history in one go
 
 
@@ -31,6 +39,7 @@ def steps(ws: Workspace, marks: Marks, candidates: list[str]) -> list[Step]:
     return [
         *_git(ws, marks),
         *_ledger(ws, marks),
+        *_elsewhere(ws, marks),
         *_exports(ws),
         *_server(),
         *_shared(),
@@ -46,10 +55,11 @@ def _git(ws: Workspace, marks: Marks) -> list[Step]:
     what = say(f"{len(commits)} commits hold rows or words of theirs ({', '.join(commits[:3])} …), "
                "here and in every clone; commit first, then",
                f"{len(commits)} 个提交及各克隆仍含其内容；请先提交当前改动，再执行")  # fmt: skip
+    whom = "--subject …" if marks.subjects else "ROWS…"
     command = (
-        "errata erase --subject … history=true > gone.txt && git filter-repo --force "
-        "--replace-text gone.txt && rm gone.txt && git reflog expire --expire=now --all && "
-        "git gc --prune=now"
+        f"errata erase {whom} history=true > gone.txt && git filter-repo --force "
+        f'--replace-text gone.txt --file-info-callback "{NOT_THE_AUDIT}" && rm gone.txt && '
+        "git reflog expire --expire=now --all && git gc --prune=now"
     )
     return [Step("git history", what, command)]
 
@@ -92,6 +102,23 @@ def _commits(ws: Workspace, marks: Marks) -> list[str]:
     done = git.git(ws.root, "log", "--all", "--format=%h", "--pickaxe-regex", f"-S{pattern}",
                    "--", *_TOLD, check=False)  # fmt: skip
     return done.stdout.split()
+
+
+def _elsewhere(ws: Workspace, marks: Marks) -> list[Step]:
+    """Files that are the team's own: scripts, a Makefile, waivers. They are not rewritten."""
+    found = []
+    for path in sorted(ws.root.rglob("*")):
+        inside = path.relative_to(ws.root).parts
+        if inside[0] in _CLEANED or not path.is_file() or path.stat().st_size > _READ:
+            continue
+        if marks.speak(path.read_text(encoding="utf-8", errors="replace")):
+            found.append(ws.relative(path))
+    if not found:
+        return []
+    shown = ", ".join(found[:5])
+    what = say(f"{len(found)} files of your own name them: {shown}",
+               f"{len(found)} 个自有文件提到了该人：{shown}")  # fmt: skip
+    return [Step("files", what, f"$EDITOR {' '.join(found[:5])}")]
 
 
 def _exports(ws: Workspace) -> list[Step]:

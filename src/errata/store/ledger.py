@@ -121,6 +121,8 @@ def _adopt(ws: Workspace, connection: sa.Connection) -> Event | None:
     for event in there:  # who was erased stays so, also where the tombstones themselves are lost
         if event.kind == "erasure":
             tombstone.bury(connection, json.loads(event.data).get("rows", ()), event.ts)
+        elif event.kind == "erasure files":
+            tombstone.replaced(connection, json.loads(event.data))
     return there[-1] if there else None
 
 

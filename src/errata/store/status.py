@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from errata import git
 from errata.config import Section
+from errata.errors import BadInput
 from errata.jsonl import lines
 from errata.language import say, word
 from errata.outcome import Outcome
@@ -66,6 +67,19 @@ def carrying(ws: Workspace) -> dict[str, int]:
     return {id: rows for id, rows in found.items() if rows}
 
 
+def waived(ws: Workspace, release: dict[str, Any]) -> bool:
+    """Whether a signed waiver covers a release; the room that knows is asked when needed."""
+    from errata import candidates
+    from errata.release import erasures
+
+    try:
+        candidate = candidates.resolve(ws, str(release["candidate_path"]))
+    except (BadInput, KeyError):
+        return False
+    found = erasures.look(ws, candidate, int(release.get("stage_percent", 100)))
+    return bool(found and found.waived_by)
+
+
 def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> str:
     """The first step of the line that was never done, went wrong, or is older than the last."""
     if drift.rolled_back:
@@ -98,6 +112,11 @@ def main(ws: Workspace, _config: Config) -> Outcome:
         "serving": serving_release(ws),
         "rolling": release_in(ws, "rolling"),
         "carrying": carrying(ws),
+        "waived": [
+            r["id"]
+            for state in ("serving", "rolling")
+            if (r := release_in(ws, state)) and waived(ws, r)
+        ],  # fmt: skip
         "drift": drift._asdict(),
         "next": next_action(last, drift),
     }
@@ -120,6 +139,10 @@ def _text(data: dict[str, Any], drift: rolled_back.Drift) -> str:
         percent = rolling.get("stage_percent")
         out.append(say("rolling out: ", "灰度中：") + f"{rolling['id']} {percent} %")
     for id, rows in data["carrying"].items():
+        if id in data["waived"]:
+            out.append(say(f"{id} learnt from {rows} rows erased since: a waiver covers it",
+                           f"{id} 学过 {rows} 行已删除的数据：豁免有效"))  # fmt: skip
+            continue
         out.append(say(f"{id} learnt from {rows} rows erased since: train again, or `errata waive`",
                        f"{id} 学过 {rows} 行已删除的数据：请重新训练或申请豁免"))  # fmt: skip
     if drift.rolled_back:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -73,9 +73,9 @@ def _told(connection: sa.Connection, made: set[str]) -> list[Carried]:
     query = sa.select(event.c.data).where(event.c.kind == "erasure").order_by(event.c.seq)
     for text in connection.execute(query).scalars():
         told = json.loads(text)
-        hit = told.get("affected") or {}
-        if made & set(hit.get("candidates") or ()):
-            return [Carried(run, len(told["rows"])) for run in hit.get("runs") or ()]
+        for candidate, runs in (told.get("carried") or {}).items():
+            if candidate in made:
+                return [Carried(*run) for run in runs]
     return []
 
 
@@ -88,6 +88,13 @@ def successor(connection: sa.Connection, digest: str) -> str:
         if after is None:
             return digest
         digest = after
+
+
+def replaced(connection: sa.Connection, told: Mapping[str, Any]) -> None:
+    """Files that an erasure has rewritten, as its event tells."""
+    rows = [{"src": old, "dst": new, "kind": "erased into", "run_id": told["run"]}
+            for old, new in told["replaced"].items()]  # fmt: skip
+    database.insert_new(connection, database.edge, rows)
 
 
 def among(connection: sa.Connection, ids: Iterable[str]) -> list[str]:
