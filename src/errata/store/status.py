@@ -80,6 +80,11 @@ def waived(ws: Workspace, release: dict[str, Any]) -> bool:
     return bool(found and found.waived_by)
 
 
+def _waived(ws: Workspace) -> list[str]:
+    users = (release_in(ws, state) for state in ("serving", "rolling"))
+    return [release["id"] for release in users if release and waived(ws, release)]
+
+
 def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> str:
     """The first step of the line that was never done, went wrong, or is older than the last."""
     if drift.rolled_back:
@@ -112,11 +117,7 @@ def main(ws: Workspace, _config: Config) -> Outcome:
         "serving": serving_release(ws),
         "rolling": release_in(ws, "rolling"),
         "carrying": carrying(ws),
-        "waived": [
-            r["id"]
-            for state in ("serving", "rolling")
-            if (r := release_in(ws, state)) and waived(ws, r)
-        ],  # fmt: skip
+        "waived": _waived(ws),
         "drift": drift._asdict(),
         "next": next_action(last, drift),
     }
