@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from storage import measures, places, report
+from storage import floor, measures, places, report
 from storage.claim import Claim, judge
 from storage.places import SQLITE
 
@@ -28,6 +28,8 @@ CLAIMS = (
           "events/s", least=10_000),
     Claim("append", "events appended, one in a transaction", measures.one_by_one, "events/s",
           least=2_000, judged=(SQLITE,)),
+    Claim("append-floor", "the same statements by a bare driver", floor.floor, "events/s",
+          least=2_000, judged=()),
     Claim("verify", "events verified: both copies, 100 checkpoints", measures.verified, "events/s",
           least=100_000),
     Claim("version", "a version of 50,000 rows written", measures.version, "s", most=5),

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from training.report import host, number, table
+from training.report import host, kept, number, put, table
 
 Result = dict[str, Any]
 Run = dict[str, Any]  # value, wall_seconds, cpu_seconds, and what else there is to say
 HEAD = ["claim", "median", "bar", "wall s", "CPU-s", "verdict"]
-LIBRARIES = ("presidio-analyzer", "spacy", "faker", "google-re2", "numpy")
+LIBRARIES = ("presidio-analyzer", "spacy", "faker", "google-re2", "datasketch", "numpy")
 NOTE = (
     "Ratios of throughput are of CPU-seconds of one process a side, on the same rows in turn, "
     "medians over repeats; Presidio runs all predefined recognizers and no NER. A value is fully "
@@ -105,15 +104,9 @@ def page(title: str, stamp: dict[str, str], results: list[Result]) -> str:
 
 def read(folder: Path, stamp: dict[str, str]) -> list[Result]:
     """Results of an earlier run on the same machine with the same versions; else none."""
-    file = folder / "data.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"machine": {}}
-    same = {**found["machine"], "date": ""} == {**stamp, "date": ""}
-    return list(found["results"]) if same else []
+    return kept(folder, "data", stamp)
 
 
 def write(folder: Path, title: str, stamp: dict[str, str], results: list[Result]) -> None:
     """`data.json` and `data.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": stamp, "results": results}, indent=1, ensure_ascii=False)
-    (folder / "data.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "data.md").write_text(page(title, stamp, results), encoding="utf-8")
+    put(folder, "data", stamp, results, page(title, stamp, results))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib.metadata
-import json
 import sqlite3
 from pathlib import Path
 from typing import Any
 
-from training.report import host, number, table
+from training.report import host, kept, number, put, table
 
 from storage import places
 
@@ -72,15 +71,9 @@ def page(title: str, stamp: dict[str, str], results: list[Result]) -> str:
 
 def read(folder: Path, stamp: dict[str, str]) -> list[Result]:
     """Results of an earlier run on the same machine with the same versions; else none."""
-    file = folder / "store.json"
-    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"machine": {}}
-    same = {**found["machine"], "date": ""} == {**stamp, "date": ""}
-    return list(found["results"]) if same else []
+    return kept(folder, "store", stamp)
 
 
 def write(folder: Path, title: str, stamp: dict[str, str], results: list[Result]) -> None:
     """`store.json` and `store.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": stamp, "results": results}, indent=1, ensure_ascii=False)
-    (folder / "store.json").write_text(text + "\n", encoding="utf-8")
-    (folder / "store.md").write_text(page(title, stamp, results), encoding="utf-8")
+    put(folder, "store", stamp, results, page(title, stamp, results))

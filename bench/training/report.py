@@ -126,20 +126,29 @@ def page(title: str, stamp: dict[str, str], results: list[Result]) -> str:
     return "\n\n".join([*parts, *(details(r) for r in results)]) + "\n"
 
 
-def read(folder: Path, name: str, stamp: dict[str, str]) -> dict[str, Result]:
-    """Duel → result of an earlier run on the same machine with the same versions; else nothing."""
+def kept(folder: Path, name: str, stamp: dict[str, str]) -> list[Result]:
+    """Results of an earlier run on the same machine with the same versions; else none."""
     file = folder / f"{name}.json"
     found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"machine": {}}
-    if {**found["machine"], "date": ""} != {**stamp, "date": ""}:
-        return {}
-    return {result["duel"]["name"]: result for result in found["results"]}
+    same = {**found["machine"], "date": ""} == {**stamp, "date": ""}
+    return list(found["results"]) if same else []
+
+
+def put(folder: Path, name: str, stamp: dict[str, str], results: list[Result], shown: str) -> None:
+    """`NAME.json` and, as people read it, `NAME.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"machine": stamp, "results": results}, indent=1, ensure_ascii=False)
+    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    (folder / f"{name}.md").write_text(shown, encoding="utf-8")
+
+
+def read(folder: Path, name: str, stamp: dict[str, str]) -> dict[str, Result]:
+    """Duel → its earlier result."""
+    return {result["duel"]["name"]: result for result in kept(folder, name, stamp)}
 
 
 def write(
     folder: Path, name: str, title: str, stamp: dict[str, str], results: list[Result]
 ) -> None:
     """`NAME.json` and `NAME.md`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"machine": stamp, "results": results}, indent=1, ensure_ascii=False)
-    (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
-    (folder / f"{name}.md").write_text(page(title, stamp, results), encoding="utf-8")
+    put(folder, name, stamp, results, page(title, stamp, results))
