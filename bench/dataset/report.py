@@ -61,7 +61,14 @@ def judge(claim: Claim, runs: list[Run]) -> Result:
 
 def machine() -> dict[str, str]:
     """Where the numbers come from."""
-    return {**host(), **{name: importlib.metadata.version(name) for name in LIBRARIES}}
+    return {**host(), **{name: _version(name) for name in LIBRARIES}}
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def row(result: Result) -> list[str]:
