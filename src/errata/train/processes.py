@@ -7,6 +7,7 @@ be equal everywhere (the run's folder, the checkpoint to go on from) comes from 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -74,6 +75,15 @@ class Beside(Run):
     def input(self, path: str | Path, role: str = "") -> Path:
         """The file, not hashed again."""
         return self.ws.path(path)
+
+    def link(self, src: str, dst: str, kind: str) -> None:
+        """The first process says it."""
+
+    def links(self, edges: Iterable[tuple[str, str, str]]) -> None:
+        """The first process says them."""
+
+    def nodes(self, things: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
+        """The first process says them."""
 
 
 class Leading(Run):
