@@ -297,8 +297,11 @@ class Run:
             )
         database.insert_new(connection, database.member, self._members)
         self.nodes((id, kind, data) for id, (kind, data) in self._nodes.items())
-        for part in self._things.parts(500):  # a statement holds a limited number of values
+        for part in self._things.parts():
             fresh = {id: {"id": id, "kind": kind, "data": canonical(data)}
                      for id, kind, data in part}  # fmt: skip
-            connection.execute(database.node.delete().where(database.node.c.id.in_(list(fresh))))
+            ids = list(fresh)
+            for start in range(0, len(ids), 500):  # a statement holds a limited number of values
+                some = database.node.c.id.in_(ids[start : start + 500])
+                connection.execute(database.node.delete().where(some))
             database.insert_new(connection, database.node, fresh.values())

@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-MOST = 50_000  # rows in memory; a row of an edge takes about half a KiB there
+MOST = 200_000  # rows in memory: about 100 MB of edges
 
 
 class Spill:
@@ -27,7 +27,7 @@ class Spill:
                     file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in self.rows)
                 self.rows = []
 
-    def parts(self, size: int = MOST) -> Iterator[list[Any]]:
+    def parts(self, size: int = 20_000) -> Iterator[list[Any]]:
         """All rows, so many at a time."""
         rows = iter(self)
         while part := list(islice(rows, size)):
