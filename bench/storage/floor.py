@@ -6,10 +6,12 @@ import os
 import sqlite3
 from typing import Any
 
+from datawork.clock import clock
+
 from errata.workspace import Workspace
 from storage import places
 from storage.claim import Run
-from storage.measures import SINGLES, clock, fsync_ms
+from storage.measures import SINGLES, fsync_ms
 
 _TABLE = (
     "CREATE TABLE floor (seq INTEGER PRIMARY KEY, ts TEXT, kind TEXT, data TEXT, hash TEXT UNIQUE)"

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from random import Random
 from statistics import median
 from typing import Any
+
+from datawork.clock import clock
 
 from errata.build import stage
 from errata.store import audit, ledger, lineage
@@ -24,21 +25,6 @@ BATCHES, BATCH, SINGLES = 20, 1_000, 2_000
 CHAIN, SEALS = 100_000, 100
 WRITERS, EVENTS = 8, 10_000
 STORES, KILLS = 4, 50
-
-
-@contextmanager
-def clock() -> Iterator[Run]:
-    """Wall and CPU-seconds of this process; a server's own CPU is not in it."""
-    run: Run = {}
-    wall, cpu = time.perf_counter(), _cpu()
-    yield run
-    run["wall_seconds"] = round(time.perf_counter() - wall, 4)
-    run["cpu_seconds"] = round(_cpu() - cpu, 4)
-
-
-def _cpu() -> float:
-    t = os.times()
-    return t.user + t.system + t.children_user + t.children_system
 
 
 def fsync_ms() -> float:
