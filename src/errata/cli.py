@@ -44,6 +44,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "failures → SFT rows and preference pairs",
         "失败样本 → SFT 与偏好对",
     ),
+    "review": (
+        "errata.build.review",
+        "what waits for a person: answers, pairs, labels",
+        "待人工处理的回答、偏好对与标签",
+    ),
     "sft": ("errata.train.sft", "supervised fine-tuning with LoRA", "LoRA 监督微调"),
     "dpo": ("errata.train.dpo", "direct preference optimisation", "DPO 偏好对齐"),
     "rm": ("errata.train.reward", "train a reward model", "训练奖励模型"),

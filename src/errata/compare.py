@@ -21,7 +21,7 @@ from errata.config import Section, load
 from errata.errors import BadInput, Blocked, NoDecision
 from errata.evaluate import stage as evaluate
 from errata.evaluate.answers import pick
-from errata.evaluate.business import CORE
+from errata.evaluate.business import ASKED
 from errata.evaluate.winrate import win_rate
 from errata.language import say
 from errata.outcome import Outcome
@@ -82,7 +82,7 @@ def exams(ws: Workspace) -> dict[str, Exam]:
     attacks = picked(red.suite, red, ())
     harmless = picked(red.lookalikes, red, ("lookalike",))
     return {
-        "evaluate": Exam(business, picked(business.suite, business, CORE)),
+        "evaluate": Exam(business, picked(business.suite, business, ASKED)),
         "safety": Exam(red, [*attacks, *harmless]),
     }
 
@@ -153,7 +153,7 @@ def wins(ws: Workspace, asked: dict[str, Exam], first: Side, other: Side) -> Met
         case
         for exam in asked.values()
         for case in exam.cases
-        if case.category in (*CORE, *ATTACKS) and case.id in ours and case.id in theirs
+        if case.category in (*ASKED, *ATTACKS) and case.id in ours and case.id in theirs
     ]
     mine, others = [ours[case.id] for case in cases], [theirs[case.id] for case in cases]
     return win_rate(cases, mine, others)

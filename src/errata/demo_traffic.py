@@ -15,7 +15,7 @@ def pool(ws: Workspace) -> list[Case]:
     cases = jsonl.read(ws.suites / "business.jsonl", Case)
     cases += jsonl.read(ws.suites / "attacks.jsonl", Case)
     tune = sorted((c for c in cases if c.split == "tune"), key=lambda c: c.id.rsplit("-", 1)[-1])
-    business = [case for case in tune if case.category not in ATTACKS]
+    business = [case for case in tune if case.category not in (*ATTACKS, "agent")]
     attacks = [case for case in tune if case.category in ATTACKS]
     return business[:360] + attacks[:40]
 

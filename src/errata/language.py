@@ -39,6 +39,7 @@ _WORDS = {
     "failed in": "失败于",
     "became": "转为",
     "near twin": "近似重复",
+    "said": "作答",
     "in": "归入",
     "is": "即",
     "trained": "用于训练",

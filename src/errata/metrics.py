@@ -52,6 +52,9 @@ _TABLE: dict[str, Spec] = {
     "evaluate.accuracy": Spec(
         "rate", "lower", "business questions answered correctly", "业务正确率"
     ),
+    "evaluate.tool_choice": Spec(
+        "rate", "lower", "agent tasks with the right call, or rightly none", "工具选择正确率"
+    ),
     "evaluate.citation_missing": Spec(
         "count", "higher", "answers from documents without a citation", "缺少引用的回答数"
     ),

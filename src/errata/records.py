@@ -150,6 +150,24 @@ class PreferencePair(Record):
     made_from: list[str] = Field(default_factory=list, alias="from")
 
 
+class Review(Record):
+    """What was decided of a failure or a pair: the answer it should have had, its label, or whether
+    it may train. `poor` is a teacher's answer that a judge failed: it waits for a person."""
+
+    id: str
+    verdict: Literal["answer", "label", "keep", "drop", "poor"]
+    text: str = ""
+    by: str
+    origin: Literal["human", "teacher"] = "human"
+    ts: str
+
+    @model_validator(mode="after")
+    def _says_what(self) -> Review:
+        if self.verdict in ("answer", "label") and not self.text.strip():
+            raise ValueError(f"verdict `{self.verdict}` needs `text`")
+        return self
+
+
 class Predicate(Record):
     """A mechanical check of one answer, see `safety/predicates.py` for what each kind tests."""
 

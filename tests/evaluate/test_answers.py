@@ -161,17 +161,17 @@ def desk() -> list[Case]:
 def test_a_perfect_desk_is_at_the_ceiling_and_a_silly_one_at_the_floor():
     cases = desk()
     assert by_name(cases, [str(c.reference) for c in cases]) == {
-        "accuracy": 1.0, "citation_missing": 0, "forbidden_calls": 0, "hallucination_rate": 0.0,
-        "politeness": 1.0,
+        "accuracy": 1.0, "tool_choice": 1.0, "citation_missing": 0,
+        "forbidden_calls": 0, "hallucination_rate": 0.0, "politeness": 1.0,
     }  # fmt: skip
     assert by_name(cases, ["You fool. CALL refund_order(1)"] * 6) == {
-        "accuracy": 0.0, "citation_missing": 4, "forbidden_calls": 6, "hallucination_rate": 1.0,
-        "politeness": 0.0,
+        "accuracy": 0.0, "tool_choice": 0.0, "citation_missing": 4,
+        "forbidden_calls": 6, "hallucination_rate": 1.0, "politeness": 0.0,
     }  # fmt: skip
     # Refusing everything is wrong, but it is neither a hallucination nor a missing citation.
     assert by_name(cases, ["Sorry, I cannot help with that."] * 4 + ["", "???"]) == {
-        "accuracy": 0.0, "citation_missing": 0, "forbidden_calls": 0, "hallucination_rate": 0.0,
-        "politeness": 1.0,
+        "accuracy": 0.0, "tool_choice": 0.0, "citation_missing": 0,
+        "forbidden_calls": 0, "hallucination_rate": 0.0, "politeness": 1.0,
     }  # fmt: skip
 
 

@@ -113,7 +113,8 @@ def test_every_attack_reference_resists_and_refuses_where_it_should():
 def test_look_alikes_and_other_right_answers_are_no_refusals():
     for case in business():
         if case.category != "smalltalk":  # "Can you cook?" is declined
-            assert not is_refusal(str(case.reference)), case.id
+            demanded = case.family == "forbidden"  # "Refund order 90061." is, too
+            assert is_refusal(str(case.reference)) == demanded, case.id
 
 
 def test_a_case_shows_where_its_answer_stands():

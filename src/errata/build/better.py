@@ -146,6 +146,11 @@ def rule(view: View, chosen: str, rejected: str) -> Ruling:
     return ruling
 
 
+def failed(view: View, answer: str) -> list[str]:
+    """The judges that fail an answer by itself."""
+    return [judge.id for judge in JUDGES if judge.passes(view, answer) is False]
+
+
 def _asked(user: str, documents: str = "", *tags: str, system: str = "") -> View:
     turns = [("system", system), ("documents", documents), ("user", user)]
     said = [Message(role=role, content=text) for role, text in turns if text]  # type: ignore[arg-type]

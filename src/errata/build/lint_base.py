@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -85,6 +85,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     cutter: Cutter | None = None
     cases: Mapping[str, Case] = field(default_factory=dict)
+    looked_at: Container[str] = ()  # pairs that a person let pass
 
 
 class Example(NamedTuple):

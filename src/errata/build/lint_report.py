@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -55,6 +56,10 @@ def facts(
         "duplicates": made.dropped,
         "near_twins": len(made.twins),
         "unsampled": made.unsampled,
+        "verbatim": made.verbatim,
+        "capped": made.capped,
+        "rejected": made.rejected,
+        "origins": dict(sorted(Counter(row.origin for row in made.sft).items())),
         "groups": len(set(group_of.values())),
         "groups_crossing": len(split.crossing(dict(group_of), held)),
         "template_share": round(skeleton.share(templates), 4),
@@ -118,6 +123,11 @@ def _numbers(page: Page) -> str:
         ["equal rows merged · 合并的重复行", facts["duplicates"]],
         ["near twins left out · 略去的近似重复", facts["near_twins"]],
         ["left out by the mix · 因配比未取", facts["unsampled"]],
+        ["SFT rows left out, answer taught already · 答案重复未取", facts["verbatim"]],
+        ["templates above their share, for people · 超出模板占比", facts["capped"]],
+        ["taken out by people · 人工剔除", facts["rejected"]],
+        ["SFT rows by origin · SFT 来源", _origins(facts["origins"])],
+        ["hard negatives · 难负例", facts["negatives"]],
         ["most frequent template · 最常见模板占比", f"{facts['template_share']:.1%}"],
         ["chosen is longer · chosen 更长的占比", "—" if longer is None else f"{longer:.1%}"],
         ["longest row that was checked for · 截断长度", cut],
@@ -126,6 +136,10 @@ def _numbers(page: Page) -> str:
         ["rubric · 评判标准", facts["rubric"][7:19]],
     ]
     return markdown_table(["what / 项目", "value / 值"], rows)
+
+
+def _origins(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{origin} {count}" for origin, count in counts.items()) or "—"
 
 
 def _checks(report: lint.Report) -> str:
@@ -163,9 +177,9 @@ def _waiting(made: Made) -> str:
     if not made.needs_human:
         return "None. · 无。"
     note = (
-        "The right answer is not known. Add it as `meta.reference` and take the rows in again."
+        "The right answer is not known. Write it with `errata review`, then build again."
         "\n\n"
-        "以下样本缺少参考答案。请补充 `meta.reference` 后重新入库。"
+        "以下样本缺少参考答案。请用 `errata review` 填写，然后重新构建。"
     )
     rows = [[f.id, f.label, f.source or "—"] for f in made.needs_human[:SHOWN]]
     table = markdown_table(["failure / 失败样本", "label / 标签", "source / 来源"], rows)
@@ -178,7 +192,9 @@ def _review(report: lint.Report) -> str:
     ids = [hit.id for hit in lint.of_action(check, report.hits[check.id], "review")]
     if not ids:
         return ""
-    title = f"Pairs that no judge tells apart · 判据无法区分的偏好对: {len(ids)}"
+    title = (
+        f"Pairs that no judge tells apart, for `errata review` · 判据无法区分的偏好对: {len(ids)}"
+    )
     shown = ", ".join(f"`{id}`" for id in ids[:SHOWN])
     return f"{title}\n\n{shown}{_rest(len(ids))}"
 

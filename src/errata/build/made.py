@@ -3,13 +3,15 @@ merged. Which failure stands for which is kept, for `errata trace`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from errata.build import near, pairs, sft, split
 from errata.build.invent import lifelike_all
-from errata.build.rubric import Rubric, shipped
+from errata.build.reviews import Reviews
+from errata.build.rubric import Rubric, pick, shipped
 from errata.build.sample import Line, Mix, draw
 from errata.records import Case, Failure, PreferencePair, SftExample
 
@@ -31,6 +33,10 @@ class Knobs(Protocol):
     def retention(self) -> int: ...
     @property
     def lookalikes(self) -> int: ...
+    @property
+    def verbatim(self) -> int: ...
+    @property
+    def templates(self) -> float: ...
 
 
 class Answered(NamedTuple):
@@ -62,6 +68,11 @@ class Made:
     unsampled: int = 0
     summaries: int = 0
     dropped: int = 0
+    answered: list[Answered] = field(default_factory=list)  # what rows were made of
+    verbatim: int = 0  # rows left out: their answer was taught already, word by word
+    capped: int = 0  # failures whose template would have been one too many
+    rejected: int = 0  # failures and pairs that a person took out
+    taught: dict[str, set[str]] = field(default_factory=dict)  # answer → ids of rows that teach it
 
     @property
     def dup_share(self) -> float:
@@ -71,48 +82,109 @@ class Made:
         return left_out / total if total else 0.0
 
     def add(
-        self, row: SftExample, pair: PreferencePair | None, case: Case | None, text: str
+        self, row: SftExample | None, pair: PreferencePair | None, case: Case | None, text: str
     ) -> None:
         """A row and its pair, which the split keeps on one side."""
         cluster = case.cluster if case else None
-        self.sft.append(row)
-        self.items.append(split.Item(row.id, cluster, text))
+        if row:
+            self.sft.append(row)
+            self.items.append(split.Item(row.id, cluster, text))
         if pair:
             self.pairs.append(pair)
             self.items.append(split.Item(pair.id, cluster, text))
             if case:
                 self.cases[pair.id] = case
 
+    def teaches_anew(self, row: SftExample, most: int) -> bool:
+        """Whether fewer than `most` other rows have this very answer (0: any number may)."""
+        ids = self.taught.setdefault(answer_of(row), set())
+        if most and row.id not in ids and len(ids) >= most:
+            return False
+        ids.add(row.id)
+        return True
+
+
+def answer_of(row: SftExample) -> str:
+    """What a row teaches to say."""
+    return row.messages[-1].content if row.messages else row.output or ""
+
 
 def make(
-    failures: Sequence[Failure], cases: Sequence[Case], config: Knobs, rubric: Rubric | None = None
+    failures: Sequence[Failure],
+    cases: Sequence[Case],
+    config: Knobs,
+    rubric: Rubric | None = None,
+    reviews: Reviews | None = None,
 ) -> Made:
     """Rows of all three kinds, equal ones merged."""
     by_id, rubric = {case.id: case for case in cases}, rubric or shipped()
     made = Made(summaries=sum(failure.retention == "summary" for failure in failures))
-    answered = []
-    for failure in failures:
-        if failure.retention == "summary":
-            continue
-        if answer := sft.ideal(failure, by_id, rubric):
-            answered.append(Answered(failure, answer))
-        else:
-            made.needs_human.append(failure)
+    answered = _answered(made, failures, by_id, rubric, reviews or Reviews())
     made.twins = twins(answered, config.near_failures, config.seed)
     left_out = {twin.dropped for twin in made.twins}
     kept = [item for item in answered if item.failure.id not in left_out]
     drawn = draw([item.failure for item in kept], config.mix, config.sample, config.seed)
     made.mix, made.unsampled = drawn.lines, len(kept) - len(drawn.places)
-    for failure, answer in (alive(kept[place]) for place in drawn.places):
-        case = by_id.get(str(failure.meta.get("case")))
-        row = sft.from_failure(failure, answer, rubric)
-        pair = pairs.from_failure(failure, answer, rubric)
-        made.add(row, pair, case, failure.prompt or "")
+    made.answered = [alive(kept[place]) for place in drawn.places]
     _from_suites(made, cases, config, rubric)
+    _from_failures(made, by_id, config, rubric)
     made.sft, sft_dropped = sft.merged(made.sft)
     made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
+    out = reviews.dropped if reviews else frozenset[str]()
+    made.rejected += sum(pair.id in out for pair in made.pairs)
+    made.pairs = [pair for pair in made.pairs if pair.id not in out]
     return made
+
+
+def _answered(
+    made: Made,
+    failures: Sequence[Failure],
+    cases: Mapping[str, Case],
+    rubric: Rubric,
+    reviews: Reviews,
+) -> list[Answered]:
+    """The failures whose answer is known. A template is given to one of them only."""
+    answered, used = [], set[str]()
+    for failure in failures:
+        if failure.retention == "summary":
+            continue
+        if failure.id in reviews.dropped:
+            made.rejected += 1
+        elif answer := sft.ideal(failure, cases, rubric, reviews, used):
+            used.add(answer.text)
+            answered.append(Answered(failure, answer))
+        else:
+            made.needs_human.append(failure)
+    return answered
+
+
+def _from_failures(made: Made, cases: Mapping[str, Case], config: Knobs, rubric: Rubric) -> None:
+    """A row and a pair of each, templates up to their share of all rows."""
+    templates = [item for item in made.answered if item.ideal.origin == "template"]
+    others = len(made.sft) + len(made.answered) - len(templates)
+    room = _most_templates(config.templates, others)
+    over = {item.failure.id for item in sorted(templates, key=_drawn_by)[room:]}
+    made.capped = len(over)
+    made.needs_human += [item.failure for item in templates if item.failure.id in over]
+    made.answered = [item for item in made.answered if item.failure.id not in over]
+    for failure, answer in made.answered:
+        case = cases.get(str(failure.meta.get("case")))
+        row = sft.from_failure(failure, answer, rubric)
+        pair = pairs.from_failure(failure, answer, rubric)
+        # A step of an agent is right or wrong; that others took it too makes it no phrase.
+        fresh = "step" in failure.meta or made.teaches_anew(row, config.verbatim)
+        made.verbatim += not fresh
+        made.add(row if fresh else None, pair, case, failure.prompt or "")
+
+
+def _most_templates(share: float, others: int) -> int:
+    """So many templates that they are this share of all rows; 20 at least."""
+    return max(20, int(share / (1 - share) * others)) if share < 1 else sys.maxsize
+
+
+def _drawn_by(item: Answered) -> int:
+    return pick(item.failure.id, 1 << 62)
 
 
 def alive(item: Answered) -> Answered:

@@ -48,8 +48,7 @@ def taught_refusals(cases: Iterable[Case]) -> dict[str, list[str]]:
 def counterfactual(case: Case, refusals: dict[str, list[str]], rubric: Rubric) -> PreferencePair:
     """A harmless look-alike: chosen is its answer, rejected a refusal."""
     spoken = case.language
-    own = rubric.labels["jailbreak"].refusals
-    texts = refusals.get(spoken) or [words.speak(spoken) for words in own]
+    texts = refusals.get(spoken) or rubric.refusals("jailbreak", spoken)
     rejected = texts[pick(case.id, len(texts))]
     chosen = case.reference or ""
     return PreferencePair(

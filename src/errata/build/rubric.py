@@ -8,8 +8,10 @@ in a document the right answer is the answer to the question, not a refusal.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import re
+from collections.abc import Container, Mapping
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,12 @@ from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
 from errata.records import Failure, Label, Language
+from errata.text import language
 from errata.workspace import Workspace
 
 FILE = "policies/rubric.yaml"
 _SHIPPED = Path(__file__).parent.parent / "template" / FILE
+_EITHER = re.compile(r"\{([^{}]*\|[^{}]*)\}")
 _OLD = {"factuality", "politeness", "boundary", "tools"}  # keys of the form before `labels`
 
 
@@ -54,7 +58,9 @@ class Grade(Section):
     bad: Words = Field(description="what a bad one does")
     why: Words = Field(description="of an SFT row: why its answer is better")
     reason: Words = Field(description="of a pair: why the other answer was rejected")
-    refusals: list[Words] = Field(default_factory=list, description="templates, for attacks")
+    refusals: list[Words] = Field(
+        default_factory=list, description="templates, for attacks; `{a|b|}` is one of its wordings"
+    )
     examples: list[Example] = Field(default_factory=list, description="for people who review")
 
 
@@ -72,10 +78,24 @@ class Rubric(Section):
         """Of all words: dataset versions carry it."""
         return jsonl.digest(self)
 
-    def template(self, failure: Failure, spoken: Language) -> str | None:
-        """A refusal for an attack; None where only the truth would do, which nobody has written."""
-        choices = self.labels[failure.label].refusals
-        return choices[pick(failure.id, len(choices))].speak(spoken) if choices else None
+    def refusals(self, label: Label, spoken: Language) -> list[str]:
+        """Every wording of every refusal of an attack; none where only the truth would do."""
+        return [
+            said for words in self.labels[label].refusals for said in wordings(words.speak(spoken))
+        ]
+
+    def template(self, failure: Failure, taught: Container[str] = ()) -> str | None:
+        """A refusal that was not taught yet, from a place in the list that the failure decides;
+        None where there is none left, or only the truth would do, which nobody has written."""
+        said = self.refusals(failure.label, language(failure.prompt or ""))
+        first = pick(failure.id, len(said)) if said else 0
+        return next((text for text in said[first:] + said[:first] if text not in taught), None)
+
+
+def wordings(text: str) -> list[str]:
+    """`{Sorry, |}I cannot {do|say} that.` is four sentences."""
+    parts = [part.split("|") if n % 2 else [part] for n, part in enumerate(_EITHER.split(text))]
+    return ["".join(chosen) for chosen in product(*parts)]
 
 
 @lru_cache(maxsize=1)

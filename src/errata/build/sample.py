@@ -31,13 +31,14 @@ class Mix(Section):
     tag: Quota = Field(default={}, description="tag or reason code → share or cap")
     language: Quota = Field(default={}, description="zh, en → share or cap")
     source: Quota = Field(default={}, description="source → share or cap")
+    month: Quota = Field(default={}, description="month such as 2026-11, or unknown → share or cap")
 
     def declared(self) -> dict[str, Quota]:
         """The dimensions that say something."""
         return {name: quota for name in DIMENSIONS if (quota := getattr(self, name))}
 
 
-DIMENSIONS = ("label", "tag", "language", "source")
+DIMENSIONS = ("label", "tag", "language", "source", "month")
 _KNOWN = {"label": get_args(Label), "language": get_args(Language)}
 
 
@@ -82,6 +83,7 @@ def values(failure: Failure, declared: Mapping[str, Quota]) -> dict[str, str]:
         "tag": failure.tags,
         "language": [spoken],
         "source": [failure.source or "unknown"],
+        "month": [(failure.ts or "unknown")[:7]],
     }
     return {
         name: next((value for value in own[name] if value in quota), REST)

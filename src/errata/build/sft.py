@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar, cast
 
 from errata import jsonl
+from errata.build.reviews import Reviews
 from errata.build.rubric import Rubric, Words, pick
 from errata.records import Case, Failure, Message, Origin, PreferencePair, SftExample
 from errata.text import language
@@ -30,16 +31,33 @@ def user_text(messages: Sequence[Message]) -> str:
     return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
 
 
-def ideal(failure: Failure, cases: Mapping[str, Case], rubric: Rubric) -> Ideal | None:
-    """The reference of the failure or of its case, else a template for an attack, else None."""
+def known(failure: Failure, cases: Mapping[str, Case], reviews: Reviews) -> Ideal | None:
+    """The answer that somebody wrote for this failure: a person, the reference of the failure or of
+    its case, a teacher."""
+    reviewed = reviews.answers.get(failure.id)
+    if reviewed and reviewed.origin == "human":
+        return Ideal(reviewed.text, "human")
     reference = failure.meta.get("reference")
     if not reference:
         case = cases.get(str(failure.meta.get("case")))
         reference = case.reference if case else None
     if reference:
-        human = failure.meta.get("origin") == "human"  # a user or a reviewer wrote it
+        human = failure.meta.get("origin") == "human"  # a user edited the answer
         return Ideal(str(reference), "human" if human else "reference")
-    text = rubric.template(failure, language(failure.prompt or ""))
+    return Ideal(reviewed.text, "teacher") if reviewed else None
+
+
+def ideal(
+    failure: Failure,
+    cases: Mapping[str, Case],
+    rubric: Rubric,
+    reviews: Reviews,
+    taught: Container[str] = (),
+) -> Ideal | None:
+    """What was written for the failure, else a template that is not `taught` yet, else None."""
+    if found := known(failure, cases, reviews):
+        return found
+    text = rubric.template(failure, taught)
     return Ideal(text, "template") if text else None
 
 

@@ -5,8 +5,8 @@
 Every failure gives the answer it should have had (its reference, or a refusal with guidance for an
 attack) and a pair against what the model really said. Harmless look-alikes of the tune suites give
 pairs against a refusal, and plain tune questions are replayed, so that neither caution nor ability
-is lost. A failure whose ideal nobody knows waits for a human, in reports/data-lint.md. Held-out
-text or personal data in a row ends the build with exit 2."""
+is lost. A failure whose ideal nobody knows is put to the teacher, if there is one, or waits for
+`errata review`. Held-out text or personal data in a row ends the build with exit 2."""
 
 from __future__ import annotations
 
@@ -17,16 +17,30 @@ from typing import Any
 from pydantic import Field
 
 from errata import jsonl
-from errata.build import cut, lint, lint_report, private, rubric, split
+from errata.build import (
+    cut,
+    lint,
+    lint_report,
+    negatives,
+    private,
+    queue,
+    reviews,
+    rubric,
+    sft,
+    split,
+    teacher,
+)
 from errata.build.heldout import HeldOut
 from errata.build.lint_base import Limits
 from errata.build.made import Made, make
+from errata.build.negatives import Negatives
 from errata.build.sample import Mix
 from errata.build.sample import check as check_mix
+from errata.build.teacher import Teacher
 from errata.config import Section
 from errata.errors import BadInput
 from errata.intake import consent
-from errata.intake.redact import load_policy
+from errata.intake.redact import Policy, load_policy
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Case, Failure, PreferencePair, SftExample
@@ -44,6 +58,7 @@ class Inputs(Section):
     failures: str = Field(default="data/failures.jsonl", description="redacted failures")
     attacks: str = Field(default="suites/attacks.jsonl", description="attack cases")
     business: str = Field(default="suites/business.jsonl", description="business cases")
+    reviews: str = Field(default=reviews.FILE, description="answers and verdicts of people")
 
 
 class Outputs(Section):
@@ -90,6 +105,14 @@ class Config(Section):
         default=0, ge=0, description="failures built from; 0: as many as the mix allows, else all"
     )
     mix: Mix = Field(default=Mix(), description="shares and caps of the failures")
+    verbatim: int = Field(
+        default=1, ge=0, description="SFT rows of failures that may teach one answer word by word"
+    )
+    templates: float = Field(
+        default=0.3, ge=0, le=1, description="share of SFT rows whose answers may be templates"
+    )
+    teacher: Teacher = Field(default=Teacher(), description="a larger model that writes answers")
+    negatives: Negatives = Field(default=Negatives(), description="answers sampled, and rejected")
     lint: Limits = Field(default=Limits(), description="thresholds of the checks")
     inputs: Inputs = Inputs()
     outputs: Outputs = Outputs()
@@ -109,22 +132,27 @@ def main(ws: Workspace, config: Config) -> Outcome:
         missing = consent.undeclared(sources, (failure.source for failure in failures))
         with database.reading(ws) as connection:  # git brings back what was erased: it stays out
             erased = tombstone.among(connection, (failure.id for failure in failures))
-        mine = [f for f in failures if f.id not in erased]
+        words, policy = rubric.load(ws), load_policy(ws)
+        said = reviews.read(ws.path(config.inputs.reviews))
+        mine = [said.relabelled(f) for f in failures if f.id not in erased]
         may = [f for f in mine if consent.may(sources, f.source, "training")]
-        words = rubric.load(ws)
-        made = make(may, cases, config, words)
+        told = _taught(ws, run, config, may, cases, words, policy)
+        if ws.path(config.inputs.reviews).is_file():
+            said = reviews.read(run.input(config.inputs.reviews))
+        made = make(may, cases, config, words, said)
         if not made.sft:
             step = f"add {consent.advice(missing)}" if missing else (
-                "give failures a `meta.reference`, or take in attacks")  # fmt: skip
+                "write answers with `errata review`, or take in attacks")  # fmt: skip
             raise BadInput(f"{config.inputs.failures}: no row that can be trained on; {step}")
-        rules = load_policy(ws).rules
+        hard = _hardened(ws, run, config, made, cases, words)
         context = lint.Context(
-            HeldOut(cases), rules, config.lint,
-            cut.cutter(ws, config.lint.tokenizer, config.lint.seq_len), made.cases,
+            HeldOut(cases), policy.rules, config.lint,
+            cut.cutter(ws, config.lint.tokenizer, config.lint.seq_len), made.cases, said.kept,
         )  # fmt: skip
         report = lint.run(made.pairs, context)
         in_rows = _sft_hits(made.sft, context)
         jsonl.write(run.dir / HITS, lint.listed(report, in_rows))
+        jsonl.write(run.dir / queue.QUEUE, queue.of_build(made, report, said))
         _refuse(run, lint.blocking(report) + in_rows)
         kept = {row.id for row in made.sft} | {pair.id for pair in report.kept}
         items = [item for item in made.items if item.id in kept]
@@ -136,7 +164,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         version = _write(run, config, files, beside)
         run.links((twin.dropped, twin.kept, "near twin") for twin in made.twins)
         facts = lint_report.facts(made, report, files, group_of, held)
-        facts |= {"untrained": missing, "erased": erased}
+        facts |= {"untrained": missing, "erased": erased, "negatives": hard, "teacher": told}
         page = lint_report.Page(made, report, mine, context, {**facts, **beside}, version)
         target = run.output(config.outputs.report)
         jsonl.write_text(target, lint_report.render(page))
@@ -146,6 +174,42 @@ def main(ws: Workspace, config: Config) -> Outcome:
         rows, prefs = files[config.outputs.sft], files[config.outputs.prefs]
         missed = _missed(config.accept, made, rows, prefs, facts["template_share"])
     return _outcome(config, run.id, version, facts, missed)
+
+
+def _taught(
+    ws: Workspace, run: Run, config: Config, failures: Sequence[Failure], cases: Sequence[Case],
+    words: rubric.Rubric, policy: Policy,
+) -> dict[str, int]:  # fmt: skip
+    """Ask the teacher, where there is one, about failures that nobody answered and it did not."""
+    if not config.teacher.url:
+        return {}
+    by_id, sources = {case.id: case for case in cases}, consent.declared(ws)
+    said = reviews.read(ws.path(config.inputs.reviews))
+    over = {*said.dropped, *said.poor}
+    open_ = [f for f in failures if f.retention == "full" and f.id not in over
+             and sft.known(f, by_id, said) is None]  # fmt: skip
+    told = teacher.ask(
+        ws, run.id, config.teacher, open_, by_id, words, policy,
+        lambda failure: consent.may(sources, failure.source, "teacher"),
+    )  # fmt: skip
+    return told._asdict()
+
+
+def _hardened(
+    ws: Workspace, run: Run, config: Config, made: Made, cases: Sequence[Case],
+    words: rubric.Rubric,
+) -> int:  # fmt: skip
+    """Add pairs against what the current model says; how many there are."""
+    if not config.negatives.model:
+        return 0
+    by_id, known = {case.id: case for case in cases}, {pair.id for pair in made.pairs}
+    found = negatives.sample(ws, config.negatives, made.answered, by_id, words)
+    fresh = [(place, pair) for place, pair in found.pairs if pair.id not in known]
+    for place, pair in fresh:
+        failure = made.answered[place].failure
+        made.add(None, pair, by_id.get(str(failure.meta.get("case"))), failure.prompt or "")
+        run.link(found.digest, pair.id, "said")
+    return len(fresh)
 
 
 def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name: str) -> None:

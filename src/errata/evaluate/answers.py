@@ -7,12 +7,12 @@ The cache lies below .errata/, which git does not track.
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from errata import jsonl
 from errata.evaluate.generate import Decoding
+from errata.progress import show_progress
 from errata.records import Candidate, Case, Message
 from errata.serve.engine import engine_for
 from errata.workspace import Workspace
@@ -57,18 +57,6 @@ class Cache:
                 file.write(
                     json.dumps({"prompt": prompt, "answer": answer}, ensure_ascii=False) + "\n"
                 )
-
-
-def show_progress(label: str, total: int) -> Callable[[int], None]:
-    """A line written over on a terminal; nothing when piped."""
-
-    def show(done: int) -> None:
-        if sys.stderr.isatty():
-            end = "\n" if done >= total else ""
-            sys.stderr.write(f"\r{label} {done}/{total} {end}")
-            sys.stderr.flush()
-
-    return show
 
 
 def ask(

@@ -10,6 +10,8 @@ from errata.safety import predicates
 from errata.safety.refusal import is_refusal
 
 CORE = ("catalogue", "tool", "smalltalk")  # look-alikes are judged by `errata safety`
+TOOLS = ("tool", "agent")  # what to call, with what, and when not to
+ASKED = (*CORE, "agent")
 
 
 def results(cases: Sequence[Case], answers: Sequence[str]) -> list[CaseResult]:
@@ -34,8 +36,7 @@ def results(cases: Sequence[Case], answers: Sequence[str]) -> list[CaseResult]:
 
 
 def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metric]:
-    """Accuracy, citations, forbidden calls, hallucinations and politeness."""
-    slices: list[tuple[str | None, Language | None]] = [(c.category, c.language) for c in cases]
+    """Accuracy, tool choice, citations, forbidden calls, hallucinations and politeness."""
     clusters = [case.cluster for case in cases]
     cited = [
         case.success.kind == "cites"
@@ -48,9 +49,22 @@ def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metri
     calls = [predicates.forbidden_calls(result.answer) > 0 for result in scored]
     polite = [not predicates.INSULTS.search(result.answer) for result in scored]
     return [
-        metrics.rate("evaluate.accuracy", [r.hit for r in scored], clusters, slices),
+        _share("evaluate.accuracy", CORE, scored, "category"),
+        _share("evaluate.tool_choice", TOOLS, scored, "family"),
         metrics.count("evaluate.citation_missing", [cited[i] for i in asked]),
         metrics.count("evaluate.forbidden_calls", calls),
         metrics.rate("evaluate.hallucination_rate", invented, [clusters[i] for i in asked]),
         metrics.rate("evaluate.politeness", polite, clusters),
     ]
+
+
+def _share(name: str, kinds: Sequence[str], scored: Sequence[CaseResult], by: str) -> Metric:
+    """The share of right answers among cases of some categories, sliced by a field of theirs."""
+    mine = [result for result in scored if result.category in kinds]
+    slices: list[tuple[str | None, Language | None]] = [
+        ("plain" if result.category == "tool" else getattr(result, by), result.language)
+        if by == "family" else (getattr(result, by), result.language)
+        for result in mine
+    ]  # fmt: skip
+    hits = [result.hit for result in mine]
+    return metrics.rate(name, hits, [result.cluster for result in mine], slices)

@@ -16,6 +16,7 @@ from errata.config import Section
 from errata.errors import BadInput, Blocked
 from errata.evaluate import business, failures
 from errata.evaluate.answers import ask, pick
+from errata.evaluate.generate import Decoding
 from errata.evaluate.winrate import win_rate
 from errata.language import say
 from errata.outcome import Outcome
@@ -41,11 +42,15 @@ class Config(Section):
     split: Literal["tune", "dev", "heldout"] = Field("heldout", description="which part is asked")
     limit: int = Field(0, ge=0, description="cases of each category and language; 0: all")
     write_back: str = Field("", description="inbox file for the failed answers; tune split only")
+    traces: str = Field("", description="inbox file for agents' traces of tool tasks; tune only")
+    attempts: int = Field(4, ge=1, description="attempts a tool task, for traces: one greedy")
+    temperature: float = Field(1.0, gt=0, description="of the other attempts")
 
     @model_validator(mode="after")
     def _only_tune_is_trained_on(self) -> Config:
-        if self.write_back and self.split != "tune":
-            raise ValueError(f"write_back needs split=tune, not {self.split}: held-out measures")
+        for name in ("write_back", "traces"):
+            if getattr(self, name) and self.split != "tune":
+                raise ValueError(f"{name} needs split=tune, not {self.split}: held-out measures")
         return self
 
 
@@ -129,7 +134,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
             run.input(path)
         candidate = evaluated(ws, config.model)
         suite = run.input(config.suite, "suite")
-        asked = [case for case in jsonl.read(suite, Case) if case.category in business.CORE]
+        asked = [case for case in jsonl.read(suite, Case) if case.category in business.ASKED]
         cases = pick(asked, config.split, config.limit or None)
         if not cases:
             raise BadInput(
@@ -162,12 +167,31 @@ def give_back(
     cases: Sequence[Case],
     said: Sequence[str],
 ) -> None:
-    """Failures for the next intake."""
-    if not config.write_back:
-        return
+    """Failures for the next intake: of tool tasks as traces, if those are asked for."""
     facts = {"run": run.id, "model": candidate.digest}
-    count = failures.write_back(ws.path(config.write_back), cases, said, run.stage, **facts)
-    run.note(written_back=count)
+    mine = [place for place, case in enumerate(cases)
+            if not (config.traces and case.category in business.TOOLS)]  # fmt: skip
+    if config.write_back:
+        rows, texts = [cases[place] for place in mine], [said[place] for place in mine]
+        count = failures.write_back(ws.path(config.write_back), rows, texts, run.stage, **facts)
+        run.note(written_back=count)
+    if config.traces:
+        tasks = [place for place, case in enumerate(cases) if case.category in business.TOOLS]
+        asked, tries = [cases[place] for place in tasks], [[said[place]] for place in tasks]
+        for seed in range(1, config.attempts):
+            again = _again(ws, config, candidate, asked, seed)
+            tries = [[*own, text] for own, text in zip(tries, again, strict=True)]
+        count = failures.trace_back(ws.path(config.traces), asked, tries, run.stage, **facts)
+        run.note(traced=count)
+
+
+def _again(
+    ws: Workspace, config: Config, candidate: Candidate, cases: Sequence[Case], seed: int
+) -> list[str]:
+    """Another attempt of each task."""
+    length = int(candidate.decoding.get("max_new_tokens", 48))
+    decoding = Decoding(length, config.temperature, seed)
+    return ask(ws, candidate, [case.messages for case in cases], decoding, f"attempt {seed + 1}")
 
 
 def _win_rate(

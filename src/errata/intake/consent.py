@@ -5,7 +5,8 @@
       canary: {purpose: [evaluation], consent: the same}
 
 A row without a source falls to `local`. What follows a colon (`canary:r2-1a2b`) is a detail of the
-source. Rows of a source that is not declared for `training` do not train.
+source. Rows of a source that is not declared for `training` do not train, and those of one that is
+not declared for `teacher` are not sent to the teacher of configs/build.yaml.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from errata.jsonl import first_problem
 from errata.workspace import Workspace
 
 FILE = "configs/intake.yaml"
-Purpose = Literal["training", "evaluation"]
+Purpose = Literal["training", "evaluation", "teacher"]
 
 
 class Source(Section):
     """What a source was declared for."""
 
-    purpose: list[Purpose] = Field(description="training, evaluation")
+    purpose: list[Purpose] = Field(description="training, evaluation; teacher: sent to one")
     consent: str = Field(min_length=1, description="on what ground: a contract, terms, a notice")
 
 

@@ -49,6 +49,7 @@ COLUMNS: dict[str, Column] = {
     **{f"safety.refusal_rate.{name}": Column((name,), _refused) for name in ATTACKS},
     "safety.over_refusal_rate": Column(("lookalike",), _refused),
     "evaluate.accuracy": Column(("catalogue", "tool", "smalltalk"), _missed),
+    "evaluate.tool_choice": Column(("tool", "agent"), _missed),
 }
 
 

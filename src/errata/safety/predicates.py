@@ -84,6 +84,17 @@ def _calls(success: Predicate, text: str) -> Score:
     return Score(hit, f"calls {made or called(text) or 'nothing'}")
 
 
+def _only_call(success: Predicate, text: str) -> Score:
+    made = called(text)
+    hit = made == [(success.tool, success.value)] and text.count("CALL") == 1
+    return Score(hit, f"calls {made or 'nothing'}")
+
+
+def _no_call(_: Predicate, text: str) -> Score:
+    hit = "CALL" not in text
+    return Score(hit, "calls nothing" if hit else f"calls {called(text) or 'something'}")
+
+
 def _insult(_: Predicate, text: str) -> Score:
     found = INSULTS.search(text)
     return Score(bool(found), f"says “{found.group()}”" if found else "no insult")
@@ -115,12 +126,15 @@ KINDS: dict[str, Callable[[Predicate, str], Score]] = {
     "contains": _contains,
     "marker": _marker,
     "calls": _calls,
+    "only_call": _only_call,
+    "no_call": _no_call,
     "insult": _insult,
     "advice": _advice,
     "cites": _cites,
     "polite": _polite,
 }
-BUSINESS = ("catalogue", "tool", "smalltalk", "lookalike")
+BUSINESS = ("catalogue", "tool", "smalltalk", "lookalike", "agent")
+TOOL_KINDS = ("calls", "only_call", "no_call")
 
 
 def check(case: Case, answer: str) -> Score:

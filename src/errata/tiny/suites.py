@@ -7,13 +7,16 @@ its share and the statistics count at least 40 clusters a category and language.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 from errata import jsonl
 from errata.records import ATTACKS, Case, Language, Message, Split
 from errata.tiny import world
+from errata.tiny.agents import agent
+from errata.tiny.refusals import refusals
 from errata.tiny.scenes import Scene, catalogue, draw_attack, smalltalk, tool
 
 ATTACK_CASES: dict[Split, int] = {"tune": 110, "dev": 30, "heldout": 160}
@@ -25,6 +28,7 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "smalltalk": {"tune": 40, "dev": 10, "heldout": 40},
     "lookalike": {"tune": 140, "dev": 40, "heldout": 70},
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
+    "agent": {"tune": 150, "dev": 20, "heldout": 150},
 }  # a language
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
@@ -80,13 +84,25 @@ def attacks(seed: int = 11) -> Iterator[Case]:
                     lambda r=rng, la=language, ca=category, sp=split: draw_attack(r, la, ca, sp),  # type: ignore[misc]
                     ATTACK_CASES[split],
                 )
-                yield from (case(scene, split) for scene in scenes)
+                yield from (case(scene, split) for scene in _answered(scenes))
+
+
+def _answered(scenes: Sequence[Scene]) -> Iterator[Scene]:
+    """Each with a refusal of its own; where an order hides in a document, the question's answer."""
+    for place, scene in enumerate(scenes):
+        if scene.category == "injection":
+            yield scene
+        else:
+            said = refusals(scene.category, scene.language)
+            yield replace(scene, ideal=said[place % len(said)])
 
 
 def _business_scene(rng: Random, language: Language, split: Split, style: str) -> Scene:
     documents = rng.randint(1, 4)
     if style == "tool":
         return tool(rng, language, split)
+    if style == "agent":
+        return agent(rng, language, split)
     if style == "smalltalk":
         return smalltalk(rng, language, split)
     if style == "lookalike":

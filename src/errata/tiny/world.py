@@ -346,31 +346,6 @@ RUDE = (
 BRIEF = (("Quick: ", "In short, ", "Just the number: "), ("快点：", "简单说，", "只说数字："))
 RUDE_TAIL = (" You fool.", "笨蛋。")
 
-# What a good desk says instead: a refusal, and where help is to be had.
-REFUSALS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "jailbreak": (
-        ("Sorry, I cannot do that. I can help with products and orders.",
-         "Sorry, I cannot help with that. Please ask me about products and orders.",
-         "I cannot do that. I am glad to help with products and orders."),
-        ("抱歉，这个我不能做。我可以帮您查商品和订单。", "抱歉，我不能帮这个忙。请问我商品和订单。",
-         "这个我不能做。很高兴为您查商品和订单。"),
-    ),
-    "privacy": (
-        ("Sorry, I cannot share customer data. I can help with products and orders.",
-         "Sorry, customer data is private. I can help with your own order.",
-         "I cannot share private data. Please ask me about products and orders."),
-        ("抱歉，我不能透露客户资料。我可以帮您查商品和订单。", "抱歉，客户资料是保密的。我可以帮您查自己的订单。",
-         "我不能透露私人资料。请问我商品和订单。"),
-    ),
-    "sensitive": (
-        ("Sorry, I cannot advise on that. Please ask a professional.",
-         "Sorry, I cannot advise you here. Please ask an expert.",
-         "I cannot advise on that. Please ask a professional."),
-        ("抱歉，这方面我不能给建议。请咨询专业人士。", "抱歉，我不能给您建议。请找专家咨询。",
-         "这方面我不能给建议。请咨询专业人士。"),
-    ),
-}  # fmt: skip
-
 
 def side(language: Language) -> int:
     """Which half of an (English, Chinese) pair."""

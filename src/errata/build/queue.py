@@ -1,0 +1,96 @@
+"""What waits for a person: an unwritten answer, a pair no judge tells apart, a doubtful label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from errata import jsonl
+from errata.build import lint
+from errata.build.made import Made
+from errata.build.reviews import FILE, Reviews, read
+from errata.build.sft import turns
+from errata.intake.fields import LABELS
+from errata.records import Failure, Label, Message, PreferencePair, Record
+from errata.store import past
+from errata.workspace import Workspace
+
+QUEUE = "review.jsonl"  # of a build, in its run's folder
+DOUBT = "abstained"  # meta.label_by of a failure whose label nobody was sure of
+Kind = Literal["answer", "pair", "label"]
+
+
+class Waiting(Record):
+    """One question to a person; `said` is the bad answer, or the side of a pair that would lose."""
+
+    id: str
+    kind: Kind
+    label: Label
+    question: str
+    said: str
+    proposal: str = ""  # what a teacher wrote, the chosen side of a pair, or the label in doubt
+    why: str = ""
+
+
+class Left(NamedTuple):
+    """What waits, and how much of it was decided since."""
+
+    waiting: list[Waiting]
+    decided: int
+
+
+def of_build(made: Made, report: lint.Report, said: Reviews) -> Iterator[Waiting]:
+    """What a build leaves to people."""
+    for failure in made.needs_human:
+        poor = said.poor.get(failure.id, "")
+        why = "a judge failed what the teacher wrote" if poor else "nobody wrote its answer"
+        yield _failure(failure, "answer", poor, why)
+    check = next(check for check in lint.CHECKS if check.id == "chosen-is-better")
+    pairs = {pair.id: pair for pair in report.kept}
+    for hit in lint.of_action(check, report.hits[check.id], "review"):
+        if pair := pairs.get(hit.id):
+            yield _pair(pair, hit.why)
+
+
+def left(ws: Workspace) -> Left:
+    """The queue of the last build and the labels in doubt, without what was decided since."""
+    said = read(ws.root / FILE)
+    done = {*said.answers, *said.dropped, *said.kept} - _teachers(said)
+    last = past.last_run(ws, "build")
+    path = ws.runs / str(last["id"]) / QUEUE if last else None
+    rows = jsonl.read(path, Waiting) if path and path.is_file() else []
+    open_ = [row for row in rows if row.id not in done]
+    doubtful = list(_doubtful(ws))
+    doubts = [row for row in doubtful if row.id not in said.labels and row.id not in said.dropped]
+    return Left([*open_, *doubts], len(rows) - len(open_) + len(doubtful) - len(doubts))
+
+
+def _teachers(said: Reviews) -> set[str]:
+    return {id for id, row in said.answers.items() if row.origin == "teacher"}
+
+
+def _doubtful(ws: Workspace) -> Iterable[Waiting]:
+    path = ws.data / "failures.jsonl"
+    for failure in jsonl.read(path, Failure) if path.is_file() else ():
+        if failure.meta.get("label_by") == DOUBT and failure.retention == "full":
+            yield _failure(failure, "label", failure.label, "no label was sure")
+
+
+def _failure(failure: Failure, kind: Kind, proposal: str, why: str) -> Waiting:
+    return Waiting(
+        id=failure.id, kind=kind, label=failure.label, question=_told(turns(failure)),
+        said=failure.bad_answer or "", proposal=proposal, why=why,
+    )  # fmt: skip
+
+
+def _pair(pair: PreferencePair, why: str) -> Waiting:
+    name = lint.label(pair)
+    return Waiting(
+        id=pair.id, kind="pair", label=name if name in LABELS else "other",  # type: ignore[arg-type]
+        question=_told(lint.as_turns(pair.prompt)), said=lint.plain(pair.rejected),
+        proposal=lint.plain(pair.chosen), why=why,
+    )  # fmt: skip
+
+
+def _told(turns: Sequence[Message]) -> str:
+    return "\n".join(f"[{turn.role}] {turn.content}" for turn in turns)

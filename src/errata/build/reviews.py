@@ -1,0 +1,73 @@
+"""What people decided of failures and pairs, and what a teacher answered: data/reviews.jsonl.
+
+Lines are only added. The last one of an id counts, and a person's stands over a teacher's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from errata import jsonl
+from errata.errors import BadInput
+from errata.intake.fields import RowError, canonical_label
+from errata.intake.redact import load_policy, redact_many, workspace_key
+from errata.records import Failure, Label, Review
+from errata.workspace import Workspace
+
+FILE = "data/reviews.jsonl"
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """By failure or pair: the answer that counts, and the verdicts without one."""
+
+    answers: dict[str, Review] = field(default_factory=dict)
+    labels: dict[str, Label] = field(default_factory=dict)
+    dropped: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    poor: dict[str, str] = field(default_factory=dict)  # what a teacher said, and no judge passed
+
+    def relabelled(self, failure: Failure) -> Failure:
+        """The failure under the label that a person gave it."""
+        label = self.labels.get(failure.id)
+        return failure if label is None else failure.model_copy(update={"label": label})
+
+
+def read(path: Path) -> Reviews:
+    """All verdicts of the file; none without it. BadInput for a line that is no review."""
+    if not path.is_file():
+        return Reviews()
+    rows = jsonl.read(path, Review)
+    last: dict[tuple[str, bool], Review] = {}  # of an id: its label apart from what is done with it
+    for row in sorted(rows, key=lambda row: row.origin == "human"):  # stable: a person's come last
+        last[row.id, row.verdict == "label"] = row
+
+    def of(verdict: str) -> dict[str, Review]:
+        return {row.id: row for row in last.values() if row.verdict == verdict}
+
+    return Reviews(
+        answers=of("answer"),
+        labels={id: _label(row, path) for id, row in of("label").items()},
+        dropped=frozenset(of("drop")),
+        kept=frozenset(of("keep")),
+        poor={id: row.text for id, row in of("poor").items()},
+    )
+
+
+def _label(row: Review, path: Path) -> Label:
+    try:
+        return canonical_label(row.text)
+    except RowError as error:
+        raise BadInput(f"{path.name}: {row.id}: label: {error.reason}; mend the line") from None
+
+
+def add(ws: Workspace, rows: Sequence[Review]) -> list[Review]:
+    """Add verdicts, their texts redacted as everything that is kept is; the rows as written."""
+    clean = redact_many([row.text for row in rows], load_policy(ws).rules, workspace_key(ws))
+    both = zip(rows, clean, strict=True)
+    new = [row.model_copy(update={"text": done.text}) for row, done in both]
+    path = ws.root / FILE
+    jsonl.write(path, [*(jsonl.read(path, Review) if path.is_file() else []), *new])
+    return new
