@@ -2,7 +2,8 @@
 
     errata demo -C my-demo
 
- 1. the raw model answers the tune attacks and the business suite; what it gets wrong fills inbox/
+ 1. the raw model answers the tune attacks and the business suite, and tries the agent tasks several
+    times; what it gets wrong fills inbox/, beside answers that users put right
  2. intake → build → SFT → DPO, and a reward model with PPO beside it
  3. evaluate and safety on the held-out part; the gate passes; the rollout goes to 100 %
  4. a sabotaged candidate, its preferences flipped, is blocked by the gate on its numbers
@@ -27,12 +28,23 @@ from errata import candidates, cli, demo_table, demo_traffic, jsonl
 from errata.config import Section
 from errata.errors import Blocked, ErrataError, NoDecision
 from errata.init import lay_down
+from errata.intake import human
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Candidate, PreferencePair, Release
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
+
+
+# What people say of the demo's data; a real team writes its own.
+DATASHEET = """
+owner: "the demo: nobody else's data is in it"
+licence: apache-2.0
+purpose: "to show the loop; no fact in it is true, and no product should learn from it"
+collected: "answers of the embedded model to invented questions; a few that we put right"
+known_gaps: "one invented desk, two languages, short turns; no dialects, long documents, images"
+"""
 
 
 class Config(Section):
@@ -135,10 +147,12 @@ def harvest(demo: Demo) -> None:
         "the embedded model answers; its failures fill inbox/", "内置模型作答，失败样本进入 inbox/"
     )
     demo.measured("safety", "model=tiny", "split=tune", "write_back=inbox/attacks.jsonl")
-    demo.measured("evaluate", "model=tiny", "split=tune", "write_back=inbox/business.jsonl")
+    back = ("write_back=inbox/business.jsonl", "traces=inbox/agents.jsonl")
+    demo.measured("evaluate", "model=tiny", "split=tune", *back)
     demo.run("intake", "inbox/attacks.jsonl", "--source", "red_team")
-    demo.run("intake", "inbox/business.jsonl", "--source", "online")
-    demo.run("build")
+    demo.run("intake", "inbox/business.jsonl", "inbox/agents.jsonl", "--source", "online")
+    demo.run("intake", "inbox/sample_feedback.jsonl")  # answers that users put right
+    demo.run("build", "negatives.model=tiny")
 
 
 def align(demo: Demo) -> tuple[str, str]:
@@ -267,6 +281,9 @@ def come_back(demo: Demo, release: Release) -> str:
         for _, row in jsonl.rows(demo.ws.data / "failures.jsonl")
         if row["label"] == "privacy" and not str(row["source"]).startswith("canary")
     )
+    left = demo.run("redact", "--rescan").data["files"]
+    if left:
+        raise ErrataError(f"demo: redaction would find something in {', '.join(left)}")
     outcome = demo.run("trace", str(first["id"]))
     sys.stdout.write("\n".join(f"    {line}" for line in outcome.text.splitlines()[:24]) + "\n")
     return str(first["id"])
@@ -288,6 +305,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if root.is_dir() and any(root.iterdir()):  # such as the folder one happens to stand in
         root = root / f"errata-demo-{time.strftime('%Y%m%d-%H%M%S')}"
     demo = Demo(lay_down(root), config)
+    jsonl.write_text(demo.ws.root / human.FILE, DATASHEET)
     with quiet():
         harvest(demo)
         sft, dpo = align(demo)
@@ -307,6 +325,7 @@ def last_page(demo: Demo, serving: Release, bad: Release, failure: str) -> Outco
     """The table of all models, and what to look at next."""
     ws, minutes = demo.ws, (time.perf_counter() - demo.began) / 60
     table = demo_table.render(ws, demo.models)
+    table += "\n\n" + demo_table.tool_choice(ws, demo.models["base"], demo.models["SFT+DPO"])
     jsonl.write_text(ws.reports / "demo.md", f"# Demo\n\n{table}\n")
     told = say(
         f"{minutes:.1f} minutes. Released: {serving.id}. Blocked: the sabotaged one (exit 3). "

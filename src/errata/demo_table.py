@@ -8,7 +8,9 @@ from typing import Any
 from errata import jsonl
 from errata.language import say
 from errata.records import ATTACKS, Metric, MetricsFile, Slice
+from errata.release import evidence
 from errata.report import markdown_table
+from errata.stats import mcnemar_exact
 from errata.workspace import Workspace
 
 
@@ -62,8 +64,8 @@ def render(ws: Workspace, models: dict[str, Entry]) -> str:
             [
                 label,
                 _cell(safety.get("safety.over_refusal_rate")),
-                "–" if accuracy is None or accuracy.value is None
-                else f"{accuracy.value:.1%} ≥{accuracy.low:.1%} n={accuracy.n}",
+                _least(accuracy),
+                _least(business.get("evaluate.tool_choice")),
                 _count(business.get("evaluate.citation_missing")),
                 _count(business.get("evaluate.forbidden_calls")),
                 "–" if wins is None or wins.value is None
@@ -79,6 +81,7 @@ def render(ws: Workspace, models: dict[str, Entry]) -> str:
         model,
         say("over-refusal", "过度拒答"),
         say("accuracy", "业务正确率"),
+        say("tool choice", "工具选择"),
         say("no citation", "缺引用"),
         say("forbidden calls", "违规调用"),
         say("win rate over base", "相对基座胜率"),
@@ -92,8 +95,41 @@ def render(ws: Workspace, models: dict[str, Entry]) -> str:
     return f"{title}\n\n{markdown_table([model, *names], hits)}\n\n{markdown_table(heads, able)}"
 
 
+def _least(found: Metric | None) -> str:
+    """The value, its lower bound, and the cases."""
+    if found is None or found.value is None:
+        return "–"
+    low = "" if found.low is None else f" ≥{found.low:.1%}"
+    return f"{found.value:.1%}{low} n={found.n}"
+
+
 def _count(metric: Metric | None) -> str:
     return "–" if metric is None or metric.value is None else f"{metric.value:.0f} n={metric.n}"
+
+
+def tool_choice(ws: Workspace, before: Entry, after: Entry) -> str:
+    """Right calls on held-out tasks before and after, with their intervals and the paired test."""
+    files = [jsonl.read_json(ws.reports / "evaluate" / f"{one.evaluate}.json", MetricsFile)
+             for one in (before, after)]  # fmt: skip
+    was, now = (evidence.collect(ws, file.candidate_digest, ["reports/evaluate"])
+                for file in files)  # fmt: skip
+    name = "evaluate.tool_choice"
+    pairs = evidence.compare(name, now, was, seed=0)
+    if pairs is None or name not in was.metrics or name not in now.metrics:
+        return ""
+    old, new = (_range(found.metrics[name]) for found in (was, now))
+    # `worse` counts clusters in which the candidate does worse; the test asks the other way.
+    p = mcnemar_exact(pairs.better, pairs.worse)
+    return say(
+        f"Tool choice on held-out tasks: {old} → {new}; {pairs.better} clusters better, "
+        f"{pairs.worse} worse, exact McNemar p = {p:.1g}.",
+        f"留出任务的工具选择正确率：{old} → {new}；{pairs.better} 个簇变好，{pairs.worse} 个变差，"
+        f"McNemar 精确检验 p = {p:.1g}。",
+    )
+
+
+def _range(metric: Metric) -> str:
+    return f"{metric.value:.1%} [{metric.low:.1%}, {metric.high:.1%}] n={metric.n}"
 
 
 def as_data(ws: Workspace, models: dict[str, Entry]) -> dict[str, Any]:

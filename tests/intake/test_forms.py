@@ -232,7 +232,8 @@ def test_a_line_of_a_gigabyte_is_passed_over_in_bounded_memory(tmp_path: Path):
 def test_the_inbox_takes_every_kind_of_file(tmp_path: Path, name: str):
     root = tmp_path / "desk"
     assert cli.main(["init", str(root)]) == 0
-    (root / "inbox" / "sample_failures.jsonl").unlink()
+    for sample in (root / "inbox").glob("sample_*.jsonl"):
+        sample.unlink()
     row = {"prompt": "Is it in stock?", "bad_answer": "Go away.", "label": "politeness"}
     text = {"rows.jsonl": json.dumps(row), "rows.json": json.dumps([row])}.get(name)
     mark = "\t" if name.endswith("tsv") else ","

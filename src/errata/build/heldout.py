@@ -78,6 +78,7 @@ class HeldOut:
     def __init__(self, cases: Iterable[Case]) -> None:
         self.probes: dict[str, str] = {}
         cases = list(cases)
+        self.count = sum(case.split != "tune" for case in cases)
         both = ("documents", "user")
         tune = [_words(case.messages, both) for case in cases if case.split == "tune"]
         self.long, self.short = _Index(tune, GRAM, OWN), _Index(tune, near.GRAM, NEAR_OWN)

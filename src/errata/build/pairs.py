@@ -13,7 +13,7 @@ from errata.text import language
 
 def pair_id(prompt: Sequence[Message], chosen: str, rejected: str) -> str:
     """The hash of what is learnt from the pair."""
-    return "p-" + jsonl.digest([list(prompt), chosen, rejected])[7:23]
+    return "p-" + jsonl.short_id([list(prompt), chosen, rejected])
 
 
 def from_failure(failure: Failure, answer: Ideal, rubric: Rubric) -> PreferencePair:

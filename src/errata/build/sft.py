@@ -73,7 +73,7 @@ def example(
     """One row in the messages form; its id is the hash of what is learnt."""
     whole = [*messages, Message(role="assistant", content=answer.text)]
     return SftExample(
-        id="s-" + jsonl.digest(whole)[7:23],
+        id="s-" + jsonl.short_id(whole),
         messages=whole,
         why=why,
         origin=answer.origin,

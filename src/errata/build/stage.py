@@ -18,6 +18,7 @@ from pydantic import Field
 
 from errata import jsonl
 from errata.build import (
+    card,
     cut,
     lint,
     lint_report,
@@ -39,7 +40,7 @@ from errata.build.sample import check as check_mix
 from errata.build.teacher import Teacher
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import consent
+from errata.intake import consent, datasheet, human
 from errata.intake.redact import Policy, load_policy
 from errata.language import say
 from errata.outcome import Outcome
@@ -71,6 +72,8 @@ class Outputs(Section):
     retention: str = Field(default="data/retention.jsonl", description="rows to be kept, untrained")
     version: str = Field(default="data/version.json", description="version id and digests")
     report: str = Field(default="reports/data-lint.md", description="what the checks found")
+    datasheet: str = Field(default="reports/datasheet.md", description="the data, for people")
+    card: str = Field(default=card.CARD, description="the dataset card in Hugging Face's form")
 
 
 class Accept(Section):
@@ -170,6 +173,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         jsonl.write_text(target, lint_report.render(page))
         for name in lint_report.draw(page, target):
             run.output(name)
+        _tell(ws, run, config, page, files, failures)
         run.note(version=version, **facts, **beside)
         rows, prefs = files[config.outputs.sft], files[config.outputs.prefs]
         missed = _missed(config.accept, made, rows, prefs, facts["template_share"])
@@ -210,6 +214,20 @@ def _hardened(
         made.add(None, pair, by_id.get(str(failure.meta.get("case"))), failure.prompt or "")
         run.link(found.digest, pair.id, "said")
     return len(fresh)
+
+
+def _tell(
+    ws: Workspace, run: Run, config: Config, page: lint_report.Page, files: Files,
+    failures: Sequence[Failure],
+) -> None:  # fmt: skip
+    """The datasheet and the dataset card."""
+    tally, who = datasheet.Tally(), human.load(ws)
+    for failure in failures:
+        tally.add(failure)
+    more = card.sections(page, files, who, page.context.heldout.count)
+    sheet = datasheet.render(tally, load_policy(ws), datasheet.quarantined(ws), more)
+    jsonl.write_text(run.output(config.outputs.datasheet), sheet)
+    jsonl.write_text(run.output(config.outputs.card), card.card(page, files, who, more))
 
 
 def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name: str) -> None:

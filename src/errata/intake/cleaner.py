@@ -103,7 +103,7 @@ class Cleaner:
         meta: dict[str, Any],
     ) -> Failure:
         return Failure(
-            id="f-" + jsonl.digest(content)[7:23],
+            id="f-" + jsonl.short_id(content),
             **shared,
             prompt=content["prompt"],
             bad_answer=content["bad_answer"],

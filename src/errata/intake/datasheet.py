@@ -6,14 +6,16 @@ What is not known is said to be missing; nothing is made up, and no clock is rea
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from errata import jsonl
 from errata.intake.redact import Policy
 from errata.records import Failure
 from errata.report import markdown_table
 from errata.text import language
+from errata.workspace import Workspace
 
 
 def spoken(failure: Failure) -> str:
@@ -54,8 +56,10 @@ class Tally:
         self.spans.update(failure.redaction.counts if failure.redaction else {})
 
 
-def render(found: Tally, policy: Policy, quarantined: Mapping[str, int]) -> str:
-    """The datasheet of everything in `data/failures.jsonl`."""
+def render(
+    found: Tally, policy: Policy, quarantined: Mapping[str, int], more: Sequence[str] = ()
+) -> str:
+    """The datasheet of everything in `data/failures.jsonl`; `more`: what was made of it."""
     span = f"{found.first} – {found.last}" if found.first else "unknown / 未知"
     missing_source = found.sources[None][0] if None in found.sources else 0
     facts: list[list[Any]] = [
@@ -70,8 +74,9 @@ def render(found: Tally, policy: Policy, quarantined: Mapping[str, int]) -> str:
     parts = [
         "# Datasheet · 数据卡片",
         "What was taken in, from where, and what was removed from it. "
-        "Written by `errata intake`.\n\n"
-        "收集了什么、来自哪里、去掉了什么。由 `errata intake` 生成。",
+        "Written by `errata intake`, and by `errata build` with what was made of it.\n\n"
+        "收集了什么、来自哪里、去掉了什么、据此生成了什么。"
+        "由 `errata intake` 与 `errata build` 生成。",
         markdown_table(["what / 项目", "value / 值"], facts),
         "## Labels and languages · 标签与语言",
         _labels(found),
@@ -83,7 +88,13 @@ def render(found: Tally, policy: Policy, quarantined: Mapping[str, int]) -> str:
     if quarantined:
         rows = [[name, count] for name, count in sorted(quarantined.items())]
         parts += ["## Quarantine · 隔离区", markdown_table(["file / 文件", "rows / 行数"], rows)]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in [*parts, *more]) + "\n"
+
+
+def quarantined(ws: Workspace) -> dict[str, int]:
+    """File of the quarantine → rows."""
+    folder = ws.state / "quarantine"
+    return {path.name: sum(1 for _ in jsonl.lines(path)) for path in sorted(folder.glob("*.jsonl"))}
 
 
 def _flag(count: int) -> str:

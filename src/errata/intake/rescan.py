@@ -2,9 +2,9 @@
 
     errata redact --rescan
 
-Reads every version of data/ and suites/ that was ever kept, changes none of them, and counts by
-rule, rows and dataset versions. The remedy is a new version: `errata intake` and `errata build`, or
-`errata erase` for the rows that it names.
+Reads every version of data/ and suites/ that was ever kept, and the files below data/ and reports/
+as they are, changes none of them, and counts by rule, rows, files and dataset versions. The remedy
+is a new version: `errata intake` and `errata build`, or `errata erase` for the rows that it names.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,8 @@ from errata.workspace import Workspace
 
 BATCH = 500  # rows; bounds what is held in memory
 SHOWN = 20
+TRACKED = ("data", "reports")
+PICTURES = (".png", ".svg", ".npz")
 
 
 @dataclass
@@ -61,6 +64,7 @@ def main(ws: Workspace) -> Outcome:
         "rows": len(seen.rows),
         "counts": dict(sorted(seen.counts.items())),
         "versions": dict(sorted(versions.items())),
+        "files": _files(ws, policy, key),
     }
     ledger.append(ws, "rescan", **facts)
     return Outcome(0, _text(facts, seen), {**facts, "ids": sorted(seen.rows)})
@@ -116,6 +120,28 @@ def _look(batch: list[dict[str, Any]], policy: Policy, key: bytes, seen: Seen) -
         seen.add(row, rules)
 
 
+def _files(ws: Workspace, policy: Policy, key: bytes) -> dict[str, dict[str, int]]:
+    """File below data/ or reports/ → rule → spans, of the files in which the policy finds any."""
+    found = {}
+    for path in sorted(p for folder in TRACKED for p in (ws.root / folder).rglob("*")):
+        if path.is_file() and path.suffix not in PICTURES:
+            done = redact_many(_told(path), policy.rules, key)
+            counts = Counter(finding.rule for text in done for finding in text.findings)
+            if counts:
+                found[ws.relative(path)] = dict(sorted(counts.items()))
+    return found
+
+
+def _told(path: Path) -> list[str]:
+    """What a file says: the texts of JSON, else its lines. The same text is looked at once."""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    lines = text.split("\n") if path.suffix == ".jsonl" else [text]
+    if path.suffix not in (".json", ".jsonl", ".sarif"):
+        return list(dict.fromkeys(text.split("\n")))
+    rows = (json.loads(line) for line in lines if line.strip())
+    return list(dict.fromkeys(said for row in rows for said in scrub.strings(row)))
+
+
 def _versions(ws: Workspace, rows: set[str]) -> Counter[str]:
     """Dataset versions that hold such rows, and how many."""
     table = database.member
@@ -125,10 +151,13 @@ def _versions(ws: Workspace, rows: set[str]) -> Counter[str]:
 
 
 def _text(facts: dict[str, Any], seen: Seen) -> str:
+    files = "\n".join(f"{name}: {', '.join(counts)}" for name, counts in facts["files"].items())
     if not seen.rows:
+        found = files or say("none of data/ and reports/ either", "data/ 与 reports/ 亦无")
         return say(
-            f"{facts['rows_read']} kept rows read: the policy finds nothing new in them.",
-            f"已检查 {facts['rows_read']} 条历史数据：按当前策略没有新发现。",
+            f"{facts['rows_read']} kept rows read: the policy finds nothing new in them.\n"
+            f"Files: {found}",
+            f"已检查 {facts['rows_read']} 条历史数据：按当前策略没有新发现。\n文件：{found}",
         )
     head = say(
         f"{facts['rows_read']} kept rows read. The policy of today would find something in "
@@ -146,4 +175,4 @@ def _text(facts: dict[str, Any], seen: Seen) -> str:
         f"数据行：{shown}\n下一步：重新 `errata intake` 和 `errata build` 生成新版本；"
         "历史版本也需清除时用 `errata erase ID…`。",
     )
-    return f"{head}\n\n{table}\n\n{tail}"
+    return f"{head}\n\n{table}\n\n{tail}" + (f"\n\n{files}" if files else "")

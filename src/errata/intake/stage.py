@@ -90,6 +90,12 @@ class Config(Section):
     accept: Accept = Accept()
 
 
+_UNBUILT = (
+    "## Dataset version · 数据版本\n\nNone since these rows came in: `errata build` adds it. · "
+    "入库后尚未构建，运行 `errata build` 后补充。"
+)
+
+
 def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
     paths = _files(ws, config)
@@ -112,7 +118,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         jsonl.write_lines(run.output(config.outputs.failures), gathered.lines())
         buckets.write(run.output(config.outputs.buckets), gathered.by_bucket())
         tally, fresh_from = _link(run, gathered)
-        sheet = datasheet.render(tally, policy, _quarantined(ws))
+        sheet = datasheet.render(tally, policy, datasheet.quarantined(ws), [_UNBUILT])
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
         total, fresh = gathered.count()
         counts = _record(ws, run, taken, cleaner) | {"new": fresh}
@@ -199,11 +205,6 @@ def _known(label: str, word: str) -> str:
         return canonical_label(label)
     except RowError as error:
         raise BadInput(f"configs/intake.yaml: labels.{word}: {error.reason}") from None
-
-
-def _quarantined(ws: Workspace) -> dict[str, int]:
-    folder = ws.state / "quarantine"
-    return {path.name: sum(1 for _ in jsonl.lines(path)) for path in sorted(folder.glob("*.jsonl"))}
 
 
 def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:

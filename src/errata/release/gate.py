@@ -18,6 +18,7 @@ from pydantic import Field
 from errata import candidates, git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, ErrataError
+from errata.intake import human
 from errata.language import say
 from errata.metrics import full_name
 from errata.outcome import Outcome
@@ -34,6 +35,7 @@ from errata.workspace import Workspace
 REQUIRED = tuple(f"safety.attack_hit_rate.{name}" for name in ("jailbreak", "injection", "privacy"))
 # What a rollback brings back, the ledger that says how it came about, and the keys that sealed it.
 _COMMITTED = ("data", "reports", "audit", "keys")
+TRAINING = ("sft", "dpo", "ppo")
 EXIT = {"pass": 0, "blocked": 3, "no_decision": 4}
 
 
@@ -74,8 +76,12 @@ def main(ws: Workspace, config: Config) -> Outcome:
         theirs = collect(ws, baseline.digest, config.inputs)
         paths = [run.input(path) for path in dict.fromkeys([*ours.paths, *theirs.paths])]
         broken = problems(ws, ours) + problems(ws, theirs)
-        findings = [*_findings(config, ours, theirs, broken), *unfit(ws, candidate),
-                    *erasures.finding(ws, candidate, percent=1)]  # fmt: skip
+        findings = [
+            *_findings(config, ours, theirs, broken),
+            *unfit(ws, candidate),
+            *unanswered(ws, candidate),
+            *erasures.finding(ws, candidate, percent=1),
+        ]
         verdict = Verdict(
             id=run.id,
             candidate_digest=candidate.digest,
@@ -157,6 +163,22 @@ def unfit(ws: Workspace, candidate: Candidate) -> list[Finding]:
     return found
 
 
+def unanswered(ws: Workspace, candidate: Candidate) -> list[Finding]:
+    """A model trained here waits until people have said what only they can say of its data."""
+    stages = {record["id"]: record["stage"] for record in list_runs(ws)}
+    missing = human.load(ws).missing
+    if stages.get(candidate.run_id) not in TRAINING or not missing:
+        return []
+    why = f"{human.FILE}: {', '.join(missing)}: empty, so nobody answers for the data"
+    return [
+        Finding(
+            metric="datasheet", strictness="hard", status="no_decision", value=None, bound=None,
+            limit=None, n=0, why=why,
+            runbook=f"fill in {human.FILE}, then the gate again / 填写 {human.FILE} 后重新裁决",
+        )
+    ]  # fmt: skip
+
+
 def _record(
     ws: Workspace, run: Run, verdict: Verdict, candidate: Candidate, ours: Evidence, name: str
 ) -> None:
@@ -225,7 +247,7 @@ def _name(finding: Finding) -> str:
     return f"{finding.metric} [{finding.cell}]" if finding.cell else finding.metric
 
 
-_RATES = ("_rate", ".accuracy", ".politeness", "_share", "_score")
+_RATES = ("_rate", ".tool_choice", ".accuracy", ".politeness", "_share", "_score")
 _HEADERS = (
     "metric / 指标",
     "kind / 类型",

@@ -141,7 +141,7 @@ def _create(ws: Workspace, config: Config) -> Outcome:
         "emergency": config.emergency, "requested_by": people.actor(ws).name, "approved_by": None,
         "max_percent": config.max_percent, "expires": until.isoformat(), "ts": database.now(),
     }  # fmt: skip
-    waiver = Waiver(id="w-" + jsonl.digest(fields)[7:15], **fields)
+    waiver = Waiver(id="w-" + jsonl.short_id(fields, 8), **fields)
     _write(ws, waiver, "create")
     step = f"`errata waive sign {waiver.id}`"
     text = say(f"{waiver.id} written; next: somebody with the right to sign runs {step}",

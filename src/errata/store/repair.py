@@ -47,7 +47,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
                        "it first, then say so")  # fmt: skip
     with Run(ws, "repair", config) as run:
         digests = {path: jsonl.digest_file(run.input(path, "repair")) for path in paths}
-        name = "fix-" + jsonl.digest([failures, config.kind, config.why, digests])[7:23]
+        name = "fix-" + jsonl.short_id([failures, config.kind, config.why, digests])
         run.node(name, "repair", kind=config.kind, why=config.why, ts=database.now())
         run.links((failure, name, "repaired by") for failure in failures)
         run.links((name, path, "changed") for path in paths)

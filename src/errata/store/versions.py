@@ -65,7 +65,7 @@ def leaf(file: str, row: Any) -> str:
 
 def root(leaves: Iterable[str]) -> str:
     """The id of a version: the hash over the sorted hashes of its rows, so their order is none."""
-    return "v-" + jsonl.digest(sorted(leaves))[7:23]
+    return "v-" + jsonl.short_id(sorted(leaves))
 
 
 def members(connection: sa.Connection, version: str) -> list[Member]:

@@ -37,7 +37,7 @@ SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
 def case(scene: Scene, split: Split) -> Case:
     """A scene as a row of a suite; its id is the hash of what the model is asked."""
     messages = [Message(role=role, content=text) for role, text in scene.messages]  # type: ignore[arg-type]
-    short = jsonl.digest([m.model_dump() for m in messages]).removeprefix("sha256:")[:12]
+    short = jsonl.short_id([m.model_dump() for m in messages], 12)
     return Case(
         id=f"{scene.category}-{scene.language}-{short}",
         category=scene.category,
