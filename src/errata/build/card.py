@@ -31,8 +31,8 @@ def sections(page: Page, files: Files, human: Human, heldout: int) -> list[str]:
     """Of the datasheet: the version, dedup, lint, split, what people say, what is missing."""
     facts = page.facts
     rows = [
-        ["version / 版本", f"`{page.version}`"],
-        *([f"`{name}`", f"{len(found)} rows"] for name, found in files.items()),
+        ["version / 版本", page.version],
+        *([name, f"{len(found)} rows"] for name, found in files.items()),
         ["SFT rows by origin / 回答来源", _told(facts["origins"])],
         ["distinct failures and cases in the pairs / 偏好对来源数", facts["distinct_failures"]],
         ["pairs with a hard negative / 难负例", facts["negatives"]],
