@@ -10,7 +10,8 @@ dependency, of the extra `scale`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date, time
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from errata.errors import BadInput
 from errata.intake.pieces import LONGEST, PIECE, TOO_LONG, Bad, Piece, Rows
+from errata.jsonl import replacing
 
 _ROWS = 100  # that are decoded at once
 
@@ -55,6 +57,32 @@ def cut(path: Path) -> Iterator[Piece]:
             if size >= PIECE or group == file.num_row_groups - 1:
                 yield Piece(path, line, start, group + 1)
                 line, start, size = number, group + 1, 0
+
+
+def drop(path: Path, mine: Callable[[dict[str, Any]], bool]) -> int:
+    """Write a file anew without the rows that `mine` says yes to; how many there were. A row that
+    is no object stays, a damaged row group does not; a file without rows goes."""
+    file = _opened(path)
+    if isinstance(file, Bad):
+        return 0
+    with file:
+        kept = [[isinstance(row, Bad) or not mine(row[1]) for row in _group(file, group, 1)]
+                for group in range(file.num_row_groups)]  # fmt: skip
+        gone = sum(group.count(False) for group in kept)
+        if gone and any(map(any, kept)):
+            _write_kept(path, file, kept)
+        elif gone:
+            path.unlink()
+    return gone
+
+
+def _write_kept(path: Path, file: Any, kept: list[list[bool]]) -> None:
+    from pyarrow import ArrowException, array, parquet
+
+    with replacing(path) as out, parquet.ParquetWriter(out, file.schema_arrow) as writer:
+        for group, rows in enumerate(kept):
+            with suppress(ArrowException, OSError):  # damaged
+                writer.write_table(file.read_row_group(group).filter(array(rows)))
 
 
 def _opened(path: Path) -> Any:
