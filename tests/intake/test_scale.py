@@ -144,6 +144,7 @@ def test_a_row_of_parquet_is_the_object_that_a_json_line_is(tmp_path: Path) -> N
 def test_what_is_no_parquet_and_a_damaged_row_group_stop_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     table(path)
+    import pyarrow
     from pyarrow import parquet as reader
 
     start = reader.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset
@@ -154,6 +155,9 @@ def test_what_is_no_parquet_and_a_damaged_row_group_stop_nothing(tmp_path: Path)
     bad = [row for row in found if isinstance(row, Bad)]
     assert [(row.line, row.reason[:28]) for row in bad] == [(41, "rows 41 to 80 cannot be read")]
     assert found[-1][0] == 120
+    twice = pyarrow.table([["a"], ["b"]], names=["x", "x"])
+    reader.write_table(twice, path)
+    assert [*files.rows(Piece(path))] == [Bad(0, "x", "a column of this name is there twice")]
     path.write_bytes(b"PAR1 no")
     assert [row.reason[:11] for row in files.rows(Piece(path))] == ["not Parquet"]
 

@@ -20,7 +20,7 @@ from errata.intake import parquet
 from errata.intake.pieces import LONGEST, PIECE, TOO_LONG, Bad, Piece, Rows
 from errata.jsonl import parse_row
 
-WHOLE = 256 << 20  # bytes of a JSON document, which is read at once
+WHOLE = 128 << 20  # bytes of a JSON document, which is read at once and takes four times as much
 
 
 class Kind(NamedTuple):

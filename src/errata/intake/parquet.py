@@ -31,10 +31,6 @@ def read(piece: Piece) -> Rows:
         yield file
         return
     with file:
-        names = file.schema_arrow.names
-        if twice := [name for name in names if names.count(name) > 1]:
-            yield Bad(0, twice[0], "a column of this name is there twice")
-            return
         number = piece.line
         stop = file.num_row_groups if piece.stop is None else piece.stop
         for group in range(piece.start, stop):
@@ -92,9 +88,14 @@ def _opened(path: Path) -> Any:
         raise BadInput(f"{path.name}: Parquet needs pyarrow; pip install 'errata[scale]'") from None
     try:
         # A buffered stream holds a page of each column, not a whole row group.
-        return parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
+        file = parquet.ParquetFile(path, buffer_size=1 << 16, pre_buffer=False)
     except (ArrowException, OSError):
         return Bad(0, "", "not Parquet, or not all of it; write it again")
+    names = file.schema_arrow.names
+    if twice := [name for name in names if names.count(name) > 1]:
+        file.close()
+        return Bad(0, twice[0], "a column of this name is there twice")
+    return file
 
 
 def _group(file: Any, group: int, number: int) -> Rows:
