@@ -137,13 +137,12 @@ def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | 
         for failure, fresh in part:
             tally.add(failure)
             sources[failure.source] += fresh
-            if failure.id in known:
-                continue
-            run.link(run.id, failure.id, "took in")
-            if release := failure.meta.get("release"):
-                run.link(str(release), failure.id, "failed in")
-            facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
-            run.nodes([(failure.id, "failure", facts)])
+        new = [failure for failure, _ in part if failure.id not in known]
+        run.links((run.id, failure.id, "took in") for failure in new)
+        run.links((str(release), failure.id, "failed in")
+                  for failure in new if (release := failure.meta.get("release")))  # fmt: skip
+        run.nodes((failure.id, "failure", failure.model_dump(include={"label", "source", "ts"}))
+                  for failure in new)  # fmt: skip
     return tally, sources
 
 
