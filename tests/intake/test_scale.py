@@ -328,10 +328,10 @@ def test_a_worker_that_fails_is_one_line_and_ray_is_stopped(tmp_path: Path) -> N
     path.write_text("\n".join(lines(0, 5)))
     work = scale.Work(ws.root, Reading(), Policy(), None)
     with (
-        pytest.raises(BadInput, match=r"a\.jsonl: no such file"),
+        pytest.raises(BadInput, match="sees no workspace"),
         scale.reading(ws, [path], work) as found,
     ):
-        path.unlink()
+        (ws.state / "keys" / "redaction").unlink()
         for _, made in found:
             list(made)
     assert not ray.is_initialized()
@@ -346,13 +346,6 @@ def test_a_cluster_that_is_there_is_used_and_left_running(tmp_path: Path, short:
     there = ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
                      logging_level="ERROR", _temp_dir=str(short))  # fmt: skip
     try:
-        work, key = scale.Work(ws.root, Reading(), Policy(), None), ws.state / "keys" / "redaction"
-        with scale.reading(ws, [ws.inbox / "t.csv"], work) as found:
-            key.rename(tmp_path / "key")
-            with pytest.raises(BadInput, match="sees no workspace"):
-                for _, made in found:
-                    list(made)
-        (tmp_path / "key").rename(key)
         done = subprocess.run(
             [sys.executable, "-m", "errata", "-C", str(tmp_path), "intake", "engine=ray",
              "label=other"],
