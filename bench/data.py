@@ -1,6 +1,6 @@
 """`make bench-data`: redaction, near twins and lint against their bars and their peers.
 
-    .venv/bin/python bench/data.py [--only NAME] [--repeats 3] [--keep]
+    .venv/bin/python bench/data.py [--only NAME] [--repeats 3] [--keep] [--mib 64 256 1024]
 
 Needs the [bench] extra (Presidio, spaCy, Faker, datasketch). All texts are made from one seed by
 dataset/, which shares no code with the rules, and by datawork/. Results are written to
@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from dataset import claims, report
+from dataset import bulk, claims, report
 from dataset.claims import timed
 from dataset.report import Claim, judge
 from datawork import lint, near
@@ -44,6 +44,8 @@ CLAIMS = (
     Claim("near-recall", "of near twins at likeness 0.8 and more, found", near.recall, "share",
           least=0.99),
     Claim("lint", "lint of 50,000 pairs, one core", lint.seconds, "s", most=60),
+    Claim("memory", "intake of 10 GB of distinct rows, peak memory", bulk.memory, "MiB", most=1024),
+    Claim("ray", "intake with Ray on this machine, times one process", bulk.ray, "x", least=1),
 )  # fmt: skip
 
 
@@ -53,7 +55,10 @@ def main() -> int:
     parser.add_argument("--only", metavar="NAME", action="append", help="this claim (repeatable)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each; medians count")
     parser.add_argument("--keep", action="store_true", help="keep the other results")
+    parser.add_argument("--mib", type=int, nargs="+", default=bulk.SIZES, metavar="MIB",
+                        help="sizes of the input of `memory`; 10240 takes it whole")  # fmt: skip
     told = parser.parse_args()
+    bulk.SIZES[:] = told.mib
     names = [claim.name for claim in CLAIMS]
     if unknown := set(told.only or []) - {*names}:
         print(f"bench: no claim {sorted(unknown)}; there are {', '.join(names)}")

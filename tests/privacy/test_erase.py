@@ -116,6 +116,20 @@ def test_the_event_tells_no_secret(desk: Workspace):
     assert all(PHONE not in jsonl.canonical(record) for record in past.list_runs(desk))
 
 
+def test_raw_rows_in_parquet_go_and_the_file_stays_one(desk: Workspace):
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet: pip install 'errata[scale]'")
+    from pyarrow import parquet
+
+    path = desk.inbox / "rows.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    done = run_erase(desk, subject="c-42")
+
+    assert done["raw_rows"] == 6  # three in each file
+    assert [row["user_id"] for row in parquet.read_table(path).to_pylist()] == [
+        f"c-{n}" for n in range(6)
+    ]
+
+
 def test_what_is_erased_does_not_come_back(desk: Workspace):
     run_erase(desk, subject="c-42")
     jsonl.write(desk.inbox / "again.jsonl", ROWS)

@@ -18,10 +18,12 @@ Box = tuple[str, str, str]  # owner, pseudonym, value
 _LONG = 10**6  # a number from here on may be a telephone's
 
 
-def _texts(raw: Raw) -> Iterator[str]:
+def texts(raw: Raw) -> Iterator[str]:
     """What a row says, but for what is nested deeper: that is redacted where it is met."""
     yield raw.prompt
     yield raw.bad_answer
+    if raw.source:
+        yield raw.source
     yield from (turn.content for turn in raw.context)
     yield from raw.tags
     for name, value in raw.meta.items():
@@ -44,9 +46,10 @@ class Cleaner:
 
     def failures(self, rows: Sequence[Raw], source: str | None) -> list[tuple[Failure, list[Box]]]:
         """Each row as a failure, and what the vault keeps of it; all texts are redacted at once."""
-        texts = list(dict.fromkeys(text for raw in rows for text in _texts(raw)))
+        named = [source] if source else []
+        said = list(dict.fromkeys([*named, *(text for raw in rows for text in texts(raw))]))
         rules = self.policy.rules
-        known = dict(zip(texts, redact_many(texts, rules, self.key), strict=True))
+        known = dict(zip(said, redact_many(said, rules, self.key), strict=True))
 
         def look(text: str) -> Redacted:
             return known.get(text) or self.redact(text)

@@ -1,7 +1,8 @@
-"""The files that raw rows come in: JSON lines, JSON, CSV; row by row; no bad one stops the rest.
+"""The files that raw rows come in: JSON lines, JSON, CSV, Parquet; row by row; no bad one stops the
+rest.
 
-A file is read in one pass. A line longer than `LONGEST` is passed over and counted, so that memory
-stays bounded whatever lies in the inbox.
+A line longer than `LONGEST` is passed over and counted, so that memory stays bounded whatever lies
+in the inbox. JSON lines and Parquet can be cut into pieces that are read beside each other.
 """
 
 from __future__ import annotations
@@ -10,56 +11,89 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from errata.errors import BadInput
+from errata.intake import parquet
+from errata.intake.pieces import LONGEST, PIECE, TOO_LONG, Bad, Piece, Rows
 from errata.jsonl import parse_row
 
-LONGEST = 16 << 20  # bytes of one line; a conversation of a million words has 6 MB
-WHOLE = 256 << 20  # bytes of a JSON document, which is read at once
+WHOLE = 128 << 20  # bytes of a JSON document, which is read at once and takes four times as much
 
 
-class Bad(NamedTuple):
-    """A row that cannot be used, and why."""
+class Kind(NamedTuple):
+    """How a kind of file is read, and cut into pieces where it can be."""
 
-    line: int
-    field: str
-    reason: str
-
-
-Rows = Iterator[tuple[int, dict[str, Any]] | Bad]
+    read: Callable[[Piece], Rows]
+    cut: Callable[[Path], Iterable[Piece]]
 
 
-def rows(path: Path) -> Rows:
+def rows(piece: Piece) -> Rows:
     """Line number and object of each row, or what is wrong with it. BadInput for a missing file."""
+    return _kind(piece.path).read(piece)
+
+
+def cut(path: Path) -> list[Piece]:
+    """A file as pieces, in order: at least one. BadInput for a missing file."""
+    return list(_kind(path).cut(path))
+
+
+def _kind(path: Path) -> Kind:
     if not path.is_file():
         raise BadInput(f"{path}: no such file; check the path, or run the stage that writes it")
-    return KINDS.get(path.suffix.lower(), json_lines)(path)
+    return KINDS.get(path.suffix.lower(), KINDS[".jsonl"])
 
 
-def json_lines(path: Path) -> Rows:
+def json_lines(piece: Piece) -> Rows:
     """One object a line."""
-    with path.open("rb") as file:
-        for number, raw in _lines(file):
+    with piece.path.open("rb") as file:
+        for number, raw in _lines(file, piece):
             if raw is None:
-                yield Bad(number, "", f"longer than {LONGEST >> 20} MiB; split or delete it")
+                yield Bad(number, "", TOO_LONG)
             elif raw:
                 yield _parsed(number, raw)
 
 
-def _lines(file: BinaryIO) -> Iterator[tuple[int, bytes | None]]:
+def _lines(file: BinaryIO, piece: Piece) -> Iterator[tuple[int, bytes | None]]:
     """Each line, stripped; None for one that is too long to be held."""
-    number = 0
-    while piece := file.readline(LONGEST + 1):
-        number += 1
-        if len(piece) > LONGEST:
-            while piece and not piece.endswith(b"\n"):
-                piece = file.readline(1 << 20)
+    file.seek(piece.start)
+    number, at = piece.line - 1, piece.start
+    while (piece.stop is None or at < piece.stop) and (line := file.readline(LONGEST + 1)):
+        number, at = number + 1, at + len(line)
+        if len(line) > LONGEST:
+            at += 0 if line.endswith(b"\n") else _rest(file)
             yield number, None
         else:
-            yield number, (piece.removeprefix(b"\xef\xbb\xbf") if number == 1 else piece).strip()
+            yield number, (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).strip()
+
+
+def _rest(file: BinaryIO) -> int:
+    """Pass over the rest of a line; its bytes."""
+    size = 0
+    while part := file.readline(1 << 20):
+        size += len(part)
+        if part.endswith(b"\n"):
+            break
+    return size
+
+
+def _cut_lines(path: Path) -> Iterator[Piece]:
+    """Stretches that begin where a line does."""
+    line, start = 1, 0
+    with path.open("rb") as file:
+        while block := file.read(PIECE):
+            whole = block.endswith(b"\n")
+            stop = start + len(block) + (0 if whole else _rest(file))
+            yield Piece(path, line, start, stop)
+            line, start = line + block.count(b"\n") + (not whole), stop
+    if not start:
+        yield Piece(path)
+
+
+def _whole(path: Path) -> Iterator[Piece]:
+    yield Piece(path)
 
 
 _HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}")  # 1e999 is read as a number that JSON cannot write
@@ -82,8 +116,9 @@ def _sound(number: int, row: Any) -> tuple[int, dict[str, Any]] | Bad:
     return (number, row) if isinstance(row, dict) else Bad(number, "", "not an object")
 
 
-def json_document(path: Path) -> Rows:
+def json_document(piece: Piece) -> Rows:
     """A list of objects, one object, or the results that promptfoo writes."""
+    path = piece.path
     if path.stat().st_size > WHOLE:
         yield Bad(0, "", f"more than {WHOLE >> 20} MiB of JSON; write one object a line (.jsonl)")
         return
@@ -101,11 +136,11 @@ def json_document(path: Path) -> Rows:
         yield _sound(number, row)
 
 
-def separated(path: Path) -> Rows:
+def separated(piece: Piece) -> Rows:
     """CSV, with commas, semicolons or tabs as its first line has them; UTF-8, UTF-16, or GB 18030
     as spreadsheets in China write it."""
     csv.field_size_limit(LONGEST)
-    with path.open("rb") as file:
+    with piece.path.open("rb") as file:
         encoding = _encoding(file.read(1 << 16))
         file.seek(0)
         with io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="") as stream:
@@ -158,10 +193,11 @@ def _encoding(head: bytes) -> str:
 
 
 # By the ending of a file's name; any other is taken for JSON lines.
-KINDS: dict[str, Callable[[Path], Rows]] = {
-    ".jsonl": json_lines,
-    ".ndjson": json_lines,
-    ".json": json_document,
-    ".csv": separated,
-    ".tsv": separated,
+KINDS: dict[str, Kind] = {
+    ".jsonl": Kind(json_lines, _cut_lines),
+    ".ndjson": Kind(json_lines, _cut_lines),
+    ".json": Kind(json_document, _whole),
+    ".csv": Kind(separated, _whole),
+    ".tsv": Kind(separated, _whole),
+    ".parquet": Kind(parquet.read, parquet.cut),
 }

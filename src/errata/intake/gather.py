@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from errata import jsonl
 from errata.errors import BadInput
@@ -21,6 +22,21 @@ CREATE TABLE failure (seq INTEGER PRIMARY KEY, id TEXT UNIQUE, label TEXT, sourc
                       fresh INTEGER, line TEXT)
 """
 _INSERT = "INSERT INTO failure (id, label, source, fresh, line) VALUES (?, ?, ?, ?, ?)"
+
+
+class Kept(NamedTuple):
+    """A failure as it is written."""
+
+    id: str
+    label: str
+    source: str | None
+    line: str
+
+
+def kept(failure: Failure) -> Kept:
+    """The failure and its line."""
+    line = json.dumps(jsonl.plain(failure), ensure_ascii=False, allow_nan=False)
+    return Kept(failure.id, failure.label, failure.source, line)
 
 
 class Gathered:
@@ -51,29 +67,31 @@ class Gathered:
         """The failures that were there; BadInput for a row that is none."""
         for number, raw in jsonl.lines(path):
             where = f"{path}:{number}"
-            failure = jsonl.validate(raw, Failure, where)
+            found = jsonl.validate(raw, Failure, where)
             try:
-                self._insert(failure, raw.decode(), fresh=False)
+                self._insert(Kept(found.id, found.label, found.source, raw.decode()), fresh=False)
             except sqlite3.IntegrityError:
-                raise BadInput(f"{where}: id: {failure.id} is there twice; delete one") from None
+                raise BadInput(f"{where}: id: {found.id} is there twice; delete one") from None
 
-    def _insert(self, failure: Failure, line: str, fresh: bool) -> None:
-        values = (failure.id, failure.label, failure.source, int(fresh), line)
+    def _insert(self, row: Kept, fresh: bool) -> None:
+        values = (row.id, row.label, row.source, int(fresh), row.line)
         self.database.execute(_INSERT, values)
 
-    def add(self, failure: Failure) -> bool:
+    def add(self, row: Kept) -> bool:
         """Whether it is new; a known one learns what it lacked."""
         query = "SELECT line FROM failure WHERE id = ?"
-        found = self.database.execute(query, (failure.id,)).fetchone()
+        found = self.database.execute(query, (row.id,)).fetchone()
         if found is None:
-            self._insert(failure, _line(failure), fresh=True)
+            self._insert(row, fresh=True)
             return True
+        if found[0] == row.line:
+            return False
         old = Failure.model_validate_json(found[0])
-        known = learnt(old, failure)
+        known = learnt(old, Failure.model_validate_json(row.line))
         if known != old:
             self.database.execute(
                 "UPDATE failure SET line = ?, source = ? WHERE id = ?",
-                (_line(known), known.source, known.id),
+                (kept(known).line, known.source, known.id),
             )
         return False
 
@@ -102,10 +120,6 @@ class Gathered:
         query = "SELECT count(*), coalesce(sum(fresh), 0) FROM failure"
         total, fresh = self.database.execute(query).fetchone()
         return int(total), int(fresh)
-
-
-def _line(failure: Failure) -> str:
-    return json.dumps(jsonl.plain(failure), ensure_ascii=False, allow_nan=False)
 
 
 def learnt(old: Failure, new: Failure) -> Failure:

@@ -2,9 +2,9 @@
 
 When a row was first seen is kept in `.errata/inbox.db` under a keyed hash of the row, so neither
 the file's age nor the row's own `ts` matters: a log of last year that was put there today has its
-time, and a file that grows loses its oldest rows. One that is no JSON lines (CSV, JSON) goes as a
-whole, so long after its newest line was first seen. Rows that intake could not use have the same
-time as the others.
+time, and a file that grows loses its oldest rows. One that is no JSON lines (CSV, JSON, Parquet)
+goes as a whole, so long after its newest line was first seen. Rows that intake could not use have
+the same time as the others.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from errata.errors import BadInput
 from errata.workspace import Workspace
 
 REGISTER = "inbox.db"
-_WHOLE = {".csv", ".tsv", ".json"}  # whose lines mean nothing by themselves
+_WHOLE = {".csv", ".tsv", ".json", ".parquet"}  # whose lines mean nothing by themselves
 _PIECE = 1 << 24  # bytes that are held of a line; one that is longer is known by its beginning
 _TABLE = "CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, day TEXT NOT NULL, there INTEGER)"
 _SEEN = "INSERT INTO seen VALUES (?, ?, 1) ON CONFLICT (key) DO UPDATE SET there = 1 RETURNING day"

@@ -6,14 +6,15 @@ its shape.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata.errors import BadInput
 from errata.intake import files, forms
 from errata.intake.fields import NoFailure, Raw, RowError, canonical_label, subject
-from errata.intake.files import Bad
+from errata.intake.pieces import Bad, Piece
 from errata.intake.traces import MARKS, Traces
 
 
@@ -21,6 +22,13 @@ class Good(NamedTuple):
     """A row whose answer was good, as it says itself."""
 
     line: int
+
+
+class Held(NamedTuple):
+    """A trace: what it says of a failure is known when all of its file have been read."""
+
+    line: int
+    row: dict[str, Any]
 
 
 class Reading(NamedTuple):
@@ -36,32 +44,57 @@ def read(path: Path, how: Reading | None = None) -> Iterator[tuple[int, Raw] | B
 
     A missing file, and a first row without the columns that are asked for, raise BadInput.
     """
-    how, first, traces = how or Reading(), True, Traces()
-    for found in files.rows(path):
+    check(path, how or Reading())
+    traces = Traces()
+    for found in each(Piece(path), how or Reading()):
+        if isinstance(found, Held):
+            yield from _held(traces, found)
+        else:
+            yield found
+    yield from traces.failures()
+
+
+def each(piece: Piece, how: Reading) -> Iterator[tuple[int, Raw] | Bad | Good | Held]:
+    """Every row of a stretch of a file, by itself."""
+    for found in files.rows(piece):
         if isinstance(found, Bad):
             yield found
             continue
         number, row = found
-        if first and how.columns:
-            _refuse_missing(path, row, how.columns)
-        first = False
         row = _renamed(row, how.columns)
         if all(mark in row for mark in MARKS):
-            yield from _held(traces, number, row)
+            yield Held(number, row)
         else:
             yield _one(number, row, how)
+
+
+def traced(pieces: Iterable[Piece], how: Reading) -> Iterator[tuple[int, Raw] | Bad]:
+    """What the traces in some stretches of one file give, when the other rows were read before."""
+    traces = Traces()
+    for piece in pieces:
+        for found in each(piece, how):
+            if isinstance(found, Held):
+                with suppress(RowError):  # was told of when the row was read first
+                    traces.add(*found)
     yield from traces.failures()
 
 
-def _held(traces: Traces, number: int, row: dict[str, Any]) -> Iterator[Bad | Good]:
+def check(path: Path, how: Reading) -> None:
+    """BadInput where the first row lacks all columns that are asked for."""
+    found = files.rows(Piece(path))
+    if how.columns and (first := next((row for row in found if not isinstance(row, Bad)), None)):
+        _refuse_missing(path, first[1], how.columns)
+
+
+def _held(traces: Traces, found: Held) -> Iterator[Bad | Good]:
     """A trace waits for the others of its task; one that succeeded is no failure."""
     try:
-        traces.add(number, row)
+        traces.add(*found)
     except RowError as error:
-        yield Bad(number, error.field, error.reason)
+        yield Bad(found.line, error.field, error.reason)
         return
-    if row["success"]:
-        yield Good(number)
+    if found.row["success"]:
+        yield Good(found.line)
 
 
 def _one(number: int, row: dict[str, Any], how: Reading) -> tuple[int, Raw] | Bad | Good:

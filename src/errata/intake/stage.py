@@ -13,10 +13,11 @@ import datetime
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import Field
@@ -24,14 +25,13 @@ from pydantic import Field
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import buckets, consent, datasheet, inbox
+from errata.intake import buckets, consent, datasheet, inbox, scale, shards, sources
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError, canonical_label
-from errata.intake.files import KINDS
 from errata.intake.gather import Gathered
 from errata.intake.redact import load_policy, redactor, workspace_key
 from errata.intake.sources import Reading
-from errata.intake.take import BATCH, Taken, take
+from errata.intake.take import BATCH, Part, Taken, parts, take
 from errata.language import say
 from errata.outcome import Outcome
 from errata.store import database, ledger, tombstone
@@ -65,7 +65,11 @@ class Config(Section):
     """Knobs of `errata intake FILE…`."""
 
     args: list[str] = Field(
-        default_factory=list, description="files (.jsonl .json .csv .tsv); default: all of inbox/"
+        default_factory=list,
+        description="files (.jsonl .json .csv .tsv .parquet), folders, patterns; default: inbox/",
+    )
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="`ray`: on all cores, or on the cluster of RAY_ADDRESS"
     )
     source: str | None = Field(
         default=None,
@@ -98,7 +102,7 @@ _UNBUILT = (
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
-    paths = _files(ws, config)
+    paths = shards.files(ws, config.args, config.inputs.inbox)
     how = Reading(
         canonical_label(config.label) if config.label else None, config.columns, _named(config)
     )
@@ -108,7 +112,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
         target = ws.path(config.outputs.failures)
         if _has_rows(target):
             gathered.load(target)
-        taken = [take(ws, path, how, cleaner, config.source, gathered) for path in paths]
+        with _reading(ws, paths, how, cleaner, config) as found:
+            taken = [take(ws, path, made, key, gathered) for path, made in found]
         if not any(part.usable for part in taken):
             if gone := _sweep(ws, config, key):
                 ledger.append(ws, "expiry", run=run.id, rows=gone, days=config.inbox_days)
@@ -138,13 +143,12 @@ def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | 
         for failure, fresh in part:
             tally.add(failure)
             sources[failure.source] += fresh
-            if failure.id in known:
-                continue
-            run.link(run.id, failure.id, "took in")
-            if release := failure.meta.get("release"):
-                run.link(str(release), failure.id, "failed in")
-            facts = {"label": failure.label, "source": failure.source, "ts": failure.ts}
-            run.nodes([(failure.id, "failure", facts)])
+        new = [failure for failure, _ in part if failure.id not in known]
+        run.links((run.id, failure.id, "took in") for failure in new)
+        run.links((str(release), failure.id, "failed in")
+                  for failure in new if (release := failure.meta.get("release")))  # fmt: skip
+        run.nodes((failure.id, "failure", failure.model_dump(include={"label", "source", "ts"}))
+                  for failure in new)  # fmt: skip
     return tally, sources
 
 
@@ -177,18 +181,16 @@ def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
     return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "untrained": missing})
 
 
-def _files(ws: Workspace, config: Config) -> list[Path]:
-    if config.args:
-        here = [Path(name).expanduser() for name in config.args]
-        return [path.resolve() if path.exists() else ws.path(path) for path in here]
-    there = sorted(ws.path(config.inputs.inbox).glob("*"))
-    paths = [path for path in there if path.is_file() and path.suffix.lower() in KINDS]
-    if not paths:
-        kinds = " ".join(f"*{ending}" for ending in KINDS)
-        raise BadInput(
-            f"{config.inputs.inbox}/: nothing to take in ({kinds}); name a FILE, or put one there"
-        )
-    return paths
+def _reading(
+    ws: Workspace, paths: Sequence[Path], how: Reading, cleaner: Cleaner, config: Config
+) -> AbstractContextManager[Iterable[tuple[Path, Iterator[Part]]]]:
+    """What comes of each file, here or in Ray's workers."""
+    if config.engine == "ray":
+        work = scale.Work(ws.root, how, cleaner.policy, config.source)
+        return scale.reading(ws, paths, work)
+    return nullcontext(
+        (path, parts(sources.read(path, how), cleaner, config.source)) for path in paths
+    )
 
 
 def _has_rows(path: Path) -> bool:

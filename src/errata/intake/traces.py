@@ -21,12 +21,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from errata.intake.fields import Raw, RowError, meta, optional, subject, tags, text, time, turns
-from errata.intake.files import Bad
+from errata.intake.pieces import Bad
 from errata.records import Message
 from errata.text import bare
 
 MARKS = ("messages", "success")
 MOST = 20_000  # traces that are held at once; tasks with more have been met often enough
+MOST_SAID = 64 << 20  # characters of them: about 300 MB
 _CALL = re.compile(r"CALL ([\w.-]+)\((.*)\)", re.DOTALL)
 
 
@@ -38,29 +39,48 @@ class Trace(NamedTuple):
     steps: list[Message]
 
 
+def steps(row: dict[str, Any]) -> list[Message]:
+    """The turns of a trace; RowError for a row that is none."""
+    found = turns(row["messages"], "messages")
+    if not found or all(step.role != "user" for step in found):
+        raise RowError("messages", "no task of a user in it")
+    if not any(step.role == "assistant" for step in found):
+        raise RowError("messages", "no step of the agent in it")
+    if not isinstance(row["success"], bool):
+        raise RowError("success", "not true or false")
+    return found
+
+
+def length(found: Sequence[Message]) -> int:
+    """Characters that a trace says."""
+    return sum(len(step.content) for step in found)
+
+
 class Traces:
     """Traces of a file, by task."""
 
     def __init__(self) -> None:
         self.won: dict[str, list[Trace]] = {}
         self.lost: dict[str, list[Trace]] = {}
-        self.held = 0
+        self.held = self.said = 0
+
+    def room(self, said: int) -> None:
+        """Make room for one more; RowError where there is none."""
+        if self.held >= MOST or self.said + said > MOST_SAID:
+            raise RowError(
+                "messages",
+                f"more than {MOST} traces, or {MOST_SAID >> 20} million characters of them, in "
+                "one file; split it by task",
+            )
+        self.held, self.said = self.held + 1, self.said + said
 
     def add(self, line: int, row: dict[str, Any]) -> None:
         """Take a trace; RowError for one that is none, or one too many."""
-        steps = turns(row["messages"], "messages")
-        if not steps or all(step.role != "user" for step in steps):
-            raise RowError("messages", "no task of a user in it")
-        if not any(step.role == "assistant" for step in steps):
-            raise RowError("messages", "no step of the agent in it")
-        if not isinstance(row["success"], bool):
-            raise RowError("success", "not true or false")
-        if self.held >= MOST:
-            raise RowError("messages", f"more than {MOST} traces in one file; split it by task")
-        self.held += 1
-        key = str(row.get("task_id") or bare(str(row.get("task") or _asked(steps))))
+        found = steps(row)
+        self.room(length(found))
+        key = str(row.get("task_id") or bare(str(row.get("task") or _asked(found))))
         (self.won if row["success"] else self.lost).setdefault(key, []).append(
-            Trace(line, row, steps)
+            Trace(line, row, found)
         )
 
     def failures(self) -> Iterator[tuple[int, Raw] | Bad]:

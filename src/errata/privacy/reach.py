@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata import jsonl
-from errata.intake import fields
+from errata.intake import fields, parquet
 from errata.intake.redact import keyed_hash, load_policy, pseudonyms, redactor, workspace_key
 from errata.privacy import scrub
 from errata.privacy.scrub import Marks
@@ -122,6 +122,9 @@ def clean_inbox(ws: Workspace, marks: Marks, rows: list[dict[str, Any]]) -> int:
     """Drop raw rows of the person; how many there were."""
     mine, count = raw_test(ws, marks, rows), 0
     for path in files(ws, "inbox"):
+        if path.suffix.lower() == ".parquet":
+            count += parquet.drop(path, lambda row: mine(jsonl.canonical(row), row))
+            continue
         done = scrub.rows(path.read_bytes(), mine)
         if done.dropped and not done.content.strip():
             path.unlink()  # its name may be that of a person
