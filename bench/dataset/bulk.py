@@ -75,7 +75,8 @@ def intake(mib: int, engine: str = "local") -> Run:
     spent = after.children_user + after.children_system - cpu.children_user - cpu.children_system
     assert (told["rows"], told["duplicates"]) == (rows, 0)
     peak = int(done.stderr.rsplit("peak", 1)[1]) / 1024
-    return {"MiB": mib, "peak": peak, "MB/s": size / wall, "wall": wall, "cpu": spent}
+    speed = {"MB": size, "MB/s": size / wall, "wall": wall, "cpu": spent}
+    return {"MiB": mib, "peak": peak, **speed}
 
 
 def memory(_: int) -> list[Run]:
@@ -89,6 +90,7 @@ def memory(_: int) -> list[Run]:
             "wall_seconds": sum(run["wall"] for run in found),
             "cpu_seconds": sum(run["cpu"] for run in found),
             "last slope, MiB a GiB": slope * 1024,
+            "MB a CPU-second": sum(run["MB"] for run in found) / sum(run["cpu"] for run in found),
             "peak MiB by MiB": {str(run["MiB"]): round(run["peak"], 1) for run in found},
             "MB/s by MiB": {str(run["MiB"]): round(run["MB/s"], 2) for run in found},
         }

@@ -19,7 +19,7 @@ BENCH = str(Path(__file__).parents[2] / "bench")
 def dataset() -> Iterator[SimpleNamespace]:
     """The modules of bench/dataset."""
     sys.path.insert(0, BENCH)
-    names = ("values", "frames", "near", "prose", "quality", "report")
+    names = ("values", "frames", "near", "prose", "quality", "report", "bulk")
     yield SimpleNamespace(**{name: importlib.import_module(f"dataset.{name}") for name in names})
     sys.path.remove(BENCH)
 
@@ -66,3 +66,21 @@ def test_a_missed_bar_is_told_and_the_page_names_no_place(dataset: SimpleNamespa
     page = report.page("T", report.machine(), [missed])
     assert "CARD 1.0" in page
     assert "/" + "home" not in page
+
+
+def test_rows_in_bulk_are_all_different_and_memory_is_told_for_ten_gigabytes(
+    dataset: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = dataset.bulk.write(tmp_path / "a.jsonl", 1)
+    rows = (tmp_path / "a.jsonl").read_bytes().splitlines()
+    assert len(rows) == count
+    assert len({*rows}) == count - rows.count(b"{broken") + 1
+    peaks = {100: 150.0, 200: 160.0}
+
+    def intake(mib: int) -> dict[str, float]:
+        return {"MiB": mib, "peak": peaks[mib], "MB": 1, "MB/s": 1, "wall": 1, "cpu": 1}
+
+    monkeypatch.setattr(dataset.bulk, "intake", intake)
+    monkeypatch.setattr(dataset.bulk, "SIZES", [200, 100])
+    (run,) = dataset.bulk.memory(1)
+    assert run["value"] == pytest.approx(160 + (dataset.bulk.WHOLE - 200) / 10)

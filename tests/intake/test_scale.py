@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import csv
+import errno
+import gc
 import json
 import os
 import subprocess
@@ -321,21 +323,25 @@ def test_ray_writes_the_same_bytes_and_leaves_nothing_raw_behind(
 
 
 @pytest.mark.slow
-def test_a_worker_that_fails_is_one_line_and_ray_is_stopped(tmp_path: Path) -> None:
+def test_ray_is_stopped_and_quiet_when_the_disk_is_full(
+    tmp_path: Path, small: None, short: Path, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
     ray = ray_or_skip()
+    monkeypatch.setattr(scale, "_SHORT", short)
     ws = workspace(tmp_path)
-    path = ws.inbox / "a.jsonl"
-    path.write_text("\n".join(lines(0, 5)))
-    work = scale.Work(ws.root, Reading(), Policy(), None)
-    with (
-        pytest.raises(BadInput, match="sees no workspace"),
-        scale.reading(ws, [path], work) as found,
-    ):
-        (ws.state / "keys" / "redaction").unlink()
-        for _, made in found:
-            list(made)
+    (ws.inbox / "a.jsonl").write_text("\n".join(lines(0)))
+
+    def full(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("errata.intake.take._keep", full)
+    capfd.readouterr()
+    assert cli.main(["-C", str(tmp_path), "intake", "--engine", "ray"]) == 1
+    gc.collect()
+    assert len(capfd.readouterr().err.strip().splitlines()) == 1
     assert not ray.is_initialized()
-    assert not [*(ws.state / "cache").glob("*")]
+    assert [*short.iterdir(), *(ws.state / "cache").glob("*")] == []
 
 
 @pytest.mark.slow
@@ -346,6 +352,13 @@ def test_a_cluster_that_is_there_is_used_and_left_running(tmp_path: Path, short:
     there = ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
                      logging_level="ERROR", _temp_dir=str(short))  # fmt: skip
     try:
+        work, key = scale.Work(ws.root, Reading(), Policy(), None), ws.state / "keys" / "redaction"
+        with scale.reading(ws, [ws.inbox / "t.csv"], work) as found:
+            key.rename(tmp_path / "key")
+            with pytest.raises(BadInput, match="sees no workspace"):
+                for _, made in found:
+                    list(made)
+        (tmp_path / "key").rename(key)
         done = subprocess.run(
             [sys.executable, "-m", "errata", "-C", str(tmp_path), "intake", "engine=ray",
              "label=other"],

@@ -14,8 +14,8 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,14 +65,14 @@ def reading(ws: Workspace, paths: Sequence[Path], work: Work) -> Iterator[Stream
         sources.check(path, work.how)
     pieces = [(n, piece) for n, path in enumerate(paths) for piece in files.cut(path)]
     key = workspace_key(ws)
-    with _cluster(ws) as ray:
-        found = _done(ray, pieces, work, key)
+    # Closed before Ray is: what is left of a data set would start another Ray to clean up in.
+    with _cluster(ws) as ray, closing(_done(ray, pieces, work, key)) as found:
         yield ((paths[n], _joined(group, work)) for n, group in groupby(found, lambda it: it[0]))
 
 
 def _done(
     ray: Any, pieces: Sequence[tuple[int, Piece]], work: Work, key: bytes
-) -> Iterator[tuple[int, Piece, Part]]:
+) -> Generator[tuple[int, Piece, Part], None, None]:
     """(file, piece, part) of every piece in order, as they are ready."""
 
     def worked(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -5,7 +5,7 @@
 Without a file, everything in inbox/ is taken. Redaction and retention follow
 policies/redaction.yaml. A row that cannot be used goes to .errata/quarantine/ with its reason and
 stops nothing; exit 2 only when no row is usable. The same row twice is one failure: its id is the
-hash of what was kept."""
+hash of what was kept. `engine=ray` does the same work on all cores, and writes the same bytes."""
 
 from __future__ import annotations
 
