@@ -14,7 +14,7 @@ import pytest
 from safetensors.torch import load_file
 
 from errata import git, jsonl
-from errata.records import Message, PreferencePair, SftExample
+from errata.records import Case, Message, Predicate, PreferencePair, SftExample
 from errata.workspace import Workspace
 
 
@@ -181,3 +181,16 @@ def adapter_of() -> Callable[[Workspace, str], dict[str, Any]]:
         return load_file(Path(ws.runs) / run_id / "adapter" / "adapter_model.safetensors")
 
     return read
+
+
+@pytest.fixture
+def suited(bare: Workspace) -> Workspace:
+    """A workspace whose suites hold one held-out case each: nothing is replayed, nothing drawn."""
+    for name, category in (("attacks", "privacy"), ("business", "catalogue")):
+        asked = [Message(role="user", content=f"Something that only the {name} suite asks?")]
+        one = Case(
+            id=f"h-{name}", category=category, language="en", family="f", cluster=name,
+            split="heldout", messages=asked, success=Predicate(kind="polite"),
+        )  # fmt: skip
+        jsonl.write(bare.suites / f"{name}.jsonl", [one])
+    return bare

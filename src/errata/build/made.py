@@ -13,6 +13,7 @@ from errata.build.invent import lifelike_all
 from errata.build.reviews import Reviews
 from errata.build.rubric import Rubric, pick, shipped
 from errata.build.sample import Line, Mix, draw
+from errata.intake.labeller import ABSTAINED
 from errata.records import Case, Failure, PreferencePair, SftExample
 
 
@@ -71,6 +72,7 @@ class Made:
     answered: list[Answered] = field(default_factory=list)  # what rows were made of
     verbatim: int = 0  # rows left out: their answer was taught already, word by word
     capped: int = 0  # failures whose template would have been one too many
+    undecided: int = 0  # failures without a label that anybody is sure of
     rejected: int = 0  # failures and pairs that a person took out
     taught: dict[str, set[str]] = field(default_factory=dict)  # answer → ids of rows that teach it
 
@@ -151,6 +153,8 @@ def _answered(
             continue
         if failure.id in reviews.dropped:
             made.rejected += 1
+        elif failure.meta.get("label_by") == ABSTAINED and failure.id not in reviews.labels:
+            made.undecided += 1
         elif answer := sft.ideal(failure, cases, rubric, reviews, used):
             used.add(answer.text)
             answered.append(Answered(failure, answer))

@@ -11,12 +11,12 @@ from errata.build.made import Made
 from errata.build.reviews import FILE, Reviews, read
 from errata.build.sft import turns
 from errata.intake.fields import LABELS
+from errata.intake.labeller import ABSTAINED
 from errata.records import Failure, Label, Message, PreferencePair, Record
 from errata.store import past
 from errata.workspace import Workspace
 
 QUEUE = "review.jsonl"  # of a build, in its run's folder
-DOUBT = "abstained"  # meta.label_by of a failure whose label nobody was sure of
 Kind = Literal["answer", "pair", "label"]
 
 
@@ -72,8 +72,9 @@ def _teachers(said: Reviews) -> set[str]:
 def _doubtful(ws: Workspace) -> Iterable[Waiting]:
     path = ws.data / "failures.jsonl"
     for failure in jsonl.read(path, Failure) if path.is_file() else ():
-        if failure.meta.get("label_by") == DOUBT and failure.retention == "full":
-            yield _failure(failure, "label", failure.label, "no label was sure")
+        if failure.meta.get("label_by") == ABSTAINED and failure.retention == "full":
+            likeliest = str(failure.meta.get("likeliest") or "")
+            yield _failure(failure, "label", likeliest, "no label was sure")
 
 
 def _failure(failure: Failure, kind: Kind, proposal: str, why: str) -> Waiting:

@@ -9,6 +9,7 @@ from typing import Any
 
 from errata import jsonl
 from errata.intake.fields import SUBJECTS, Raw
+from errata.intake.labeller import Labels, said
 from errata.intake.redact import Policy, Redacted, keyed_hash, pseudonyms, redact_many
 from errata.records import Failure, Message, Redaction
 from errata.text import language
@@ -39,6 +40,7 @@ class Cleaner:
     policy: Policy
     key: bytes
     redact: Callable[[str], Redacted]
+    labels: Labels | None = None  # for rows that have none
 
     def subject(self, name: str | None) -> str | None:
         """How a person is known in the store: by a keyed hash."""
@@ -55,7 +57,21 @@ class Cleaner:
             return known.get(text) or self.redact(text)
 
         batch = replace(self, redact=look)
-        return [batch.failure(raw, source) for raw in rows]
+        return [batch.failure(raw, source) for raw in self._labelled(rows, look)]
+
+    def _labelled(self, rows: Sequence[Raw], look: Callable[[str], Redacted]) -> Iterator[Raw]:
+        """The rows with a label each; who is not sure says so."""
+        bare = [raw for raw in rows if raw.label is None]
+        texts = [said(look(raw.prompt).text, look(raw.bad_answer).text) for raw in bare]
+        guesses = iter(self.labels.guesses(texts) if self.labels else ())
+        for raw in rows:
+            if raw.label is not None:
+                yield raw
+                continue
+            guess = next(guesses)
+            told = {"label_by": guess.by, "likeliest": guess.likeliest}
+            kept = {name: value for name, value in told.items() if value}
+            yield raw._replace(label=guess.label, meta={**raw.meta, **kept})
 
     def failure(self, raw: Raw, source: str | None) -> tuple[Failure, list[Box]]:
         """Redact every text of the row, then keep what the retention of its label allows."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from errata import jsonl
 from errata.errors import BadInput
+from errata.intake.labeller import ABSTAINED, GUESSED
 from errata.records import Failure
 
 _TABLE = """
@@ -62,6 +63,13 @@ class Gathered:
     ) -> None:
         self.database.close()
         self.path.unlink(missing_ok=True)
+
+    def guessed(self) -> dict[str, int]:
+        """Who labelled the new rows that came without a label → how many."""
+        ask = "SELECT count(*) FROM failure WHERE fresh AND instr(line, ?)"
+        told = {by: self.database.execute(ask, (f'"label_by": "{by}"',)).fetchone()[0]
+                for by in (GUESSED, ABSTAINED)}  # fmt: skip
+        return {by: count for by, count in told.items() if count}
 
     def load(self, path: Path) -> None:
         """The failures that were there; BadInput for a row that is none."""

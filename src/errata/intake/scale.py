@@ -27,6 +27,7 @@ from errata.intake import files, sources
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError
 from errata.intake.gather import Kept
+from errata.intake.labeller import Labels
 from errata.intake.pieces import Bad, Piece
 from errata.intake.redact import Policy, keyed_hash, redactor, workspace_key
 from errata.intake.take import Part, Trace, parts
@@ -46,13 +47,14 @@ class Work(NamedTuple):
     how: sources.Reading
     policy: Policy
     source: str | None
+    labels: Labels | None = None
 
     def cleaner(self) -> Cleaner:
         """With the workspace's key, which is read here and travels nowhere."""
         ws = Workspace(self.root)
         if not (ws.state / "keys" / "redaction").is_file():
             raise BadInput(f"{self.root}: a worker of Ray sees no workspace there; mount it there")
-        return Cleaner(self.policy, workspace_key(ws), redactor(ws, self.policy))
+        return Cleaner(self.policy, workspace_key(ws), redactor(ws, self.policy), self.labels)
 
 
 @contextmanager

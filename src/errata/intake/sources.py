@@ -37,6 +37,7 @@ class Reading(NamedTuple):
     label: str | None = None  # of rows that have none
     columns: Mapping[str, str] = {}  # our field → theirs, `a.b` for one inside another
     labels: Mapping[str, str] = {}  # their word → one of our labels
+    guess: bool = False  # a row without a label is none that is refused
 
 
 def read(path: Path, how: Reading | None = None) -> Iterator[tuple[int, Raw] | Bad | Good]:
@@ -101,7 +102,8 @@ def _one(number: int, row: dict[str, Any], how: Reading) -> tuple[int, Raw] | Ba
     try:
         raw = forms.read(row)
         named = row.get("label", raw.label if raw.label else how.label)
-        label = canonical_label(named, how.labels)
+        bare = named is None and how.guess
+        label = None if bare else canonical_label(named, how.labels)
         return number, raw._replace(label=label, subject=subject(row))
     except NoFailure:
         return Good(number)

@@ -23,12 +23,14 @@ import sqlalchemy as sa
 from pydantic import Field
 
 from errata import jsonl
+from errata.build import reviews
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import buckets, consent, datasheet, inbox, scale, shards, sources
+from errata.intake import buckets, consent, datasheet, inbox, labeller, scale, shards, sources
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError, canonical_label
 from errata.intake.gather import Gathered
+from errata.intake.labeller import Labels
 from errata.intake.redact import load_policy, redactor, workspace_key
 from errata.intake.sources import Reading
 from errata.intake.take import BATCH, Part, Taken, parts, take
@@ -51,6 +53,7 @@ class Outputs(Section):
     failures: str = Field(default="data/failures.jsonl", description="all failures, redacted")
     buckets: str = Field(default="data/failures", description="the same, by label and source")
     datasheet: str = Field(default="reports/datasheet.md", description="what came in, from where")
+    labels: str = Field(default="reports/labels.md", description="how sure the classifier is")
 
 
 class Accept(Section):
@@ -75,7 +78,13 @@ class Config(Section):
         default=None,
         description="source of rows that name none: online, support_ticket, red_team …",
     )
-    label: str | None = Field(default=None, description="label of rows that have none")
+    label: str | None = Field(
+        default=None, description="label of rows that have none; without it they are classified"
+    )
+    label_precision: float = Field(
+        default=0.9, gt=0, le=1,
+        description="how sure the classifier must be of a label: lower bound of its precision",
+    )  # fmt: skip
     columns: dict[str, str] = Field(
         default_factory=dict,
         description="our field → their column; `a.b` for one inside another",
@@ -104,14 +113,16 @@ def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
     paths = shards.files(ws, config.args, config.inputs.inbox)
     how = Reading(
-        canonical_label(config.label) if config.label else None, config.columns, _named(config)
-    )
+        canonical_label(config.label) if config.label else None, config.columns, _named(config),
+        guess=not config.label,
+    )  # fmt: skip
     policy, key = load_policy(ws), workspace_key(ws)
-    cleaner = Cleaner(policy, key, redactor(ws, policy))
+    failures = ws.path(config.outputs.failures)
+    labels = Labels(failures, ws.root / reviews.FILE, config.label_precision)
+    cleaner = Cleaner(policy, key, redactor(ws, policy), labels)
     with Run(ws, "intake", config) as run, Gathered(ws.cache / f"{run.id}.db") as gathered:
-        target = ws.path(config.outputs.failures)
-        if _has_rows(target):
-            gathered.load(target)
+        if _has_rows(failures):
+            gathered.load(failures)
         with _reading(ws, paths, how, cleaner, config) as found:
             taken = [take(ws, path, made, key, gathered) for path, made in found]
         if not any(part.usable for part in taken):
@@ -120,6 +131,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
             raise BadInput(_unusable(ws, taken))
         with database.reading(ws) as connection:  # git may have brought erased rows back
             gathered.drop(tombstone.buried(connection))
+        if guessed := gathered.guessed():  # by what was there before these rows
+            page = labeller.render(labels.labeller(), config.label_precision)
+            jsonl.write_text(run.output(config.outputs.labels), page)
         jsonl.write_lines(run.output(config.outputs.failures), gathered.lines())
         buckets.write(run.output(config.outputs.buckets), gathered.by_bucket())
         tally, fresh_from = _link(run, gathered)
@@ -130,8 +144,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
         counts["expired"] = _sweep(ws, config, key)
         if counts["expired"]:
             run.event("expiry", rows=counts["expired"], days=config.inbox_days)
+        run.note(guessed=guessed)
         missing = consent.undeclared(config.sources, fresh_from.elements())
-    return _with_advice(_outcome(ws, config, run.id, counts, total), missing)
+    outcome = _with_guesses(_outcome(ws, config, run.id, counts, total), guessed, config)
+    return _with_advice(outcome, missing)
 
 
 def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | None]]:
@@ -170,6 +186,19 @@ def _sweep(ws: Workspace, config: Config, key: bytes) -> int:
     return inbox.sweep(ws, ws.path(config.inputs.inbox), config.inbox_days, name, today)
 
 
+def _with_guesses(outcome: Outcome, guessed: dict[str, int], config: Config) -> Outcome:
+    """What is said of rows that came without a label."""
+    if not guessed:
+        return outcome
+    given, open_ = guessed.get(labeller.GUESSED, 0), guessed.get(labeller.ABSTAINED, 0)
+    page = config.outputs.labels
+    text = say(f"{given + open_} came without a label: {given} labelled by the classifier "
+               f"({page}), {open_} wait for `errata review` and do not train until then.",
+               f"{given + open_} 条没有标签：分类器标注 {given} 条（{page}），"
+               f"{open_} 条等待 `errata review`，此前不参与训练。")  # fmt: skip
+    return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "guessed": guessed})
+
+
 def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
     """What is said of rows that will not train."""
     if not missing:
@@ -186,7 +215,7 @@ def _reading(
 ) -> AbstractContextManager[Iterable[tuple[Path, Iterator[Part]]]]:
     """What comes of each file, here or in Ray's workers."""
     if config.engine == "ray":
-        work = scale.Work(ws.root, how, cleaner.policy, config.source)
+        work = scale.Work(ws.root, how, cleaner.policy, config.source, cleaner.labels)
         return scale.reading(ws, paths, work)
     return nullcontext(
         (path, parts(sources.read(path, how), cleaner, config.source)) for path in paths
