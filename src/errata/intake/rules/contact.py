@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from errata.intake.checks import (
     area_code,
     mail_form,
@@ -81,6 +83,7 @@ _AFTER_1 = rf"""(?:[3-9][0-9]{{9}}|[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{3}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{4}}{_S}[0-9]{{3}}
               |[3-9][0-9]{_S}(?:[0-9]{{8}}|[0-9]{{3}}{_S}[0-9]{{5}})|\ [3-9](?:\ [0-9]){{9}})"""
+_SHAPE = _AFTER_1.replace("[3-9]", "0").replace("[0-9]", "0")
 CN_MOBILE = Rule(
     "cn-mobile",
     "PHONE",
@@ -118,7 +121,7 @@ CN_MOBILE = Rule(
     check=real_phone,
     canon=phone_key,
     not_after=ORDER,
-    digits=11,
+    shape=re.compile(f"0{_SHAPE}(?!0)".encode("latin-1"), re.VERBOSE),
 )
 SPOKEN_MOBILE = Rule(
     "cn-mobile-spoken",
@@ -192,7 +195,7 @@ PHONE = Rule(
     check=phone_number,
     canon=phone_key,
     not_after=ORDER,
-    digits=9,
+    shape=re.compile(rb"0(?:[-. ()]{0,3}0){8}"),
 )
 PHONE_PLAIN = Rule(
     "phone-plain",
@@ -214,7 +217,7 @@ PHONE_PLAIN = Rule(
     check=area_code,
     canon=phone_key,
     not_after=ORDER_OR_ACCOUNT,
-    digits=10,
+    shape=re.compile(rb"(?<![0a])0{10}(?![0a])"),
 )
 PHONE_NAMED = Rule(
     "phone-named",
