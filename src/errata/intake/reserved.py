@@ -7,6 +7,7 @@ the rules such a value is a wall, as a pseudonym is: in no sentence does any rul
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 
@@ -74,19 +75,36 @@ _NAME_ZH = re.compile(
 _MARKS: dict[str, list[re.Pattern[str]]] = {}
 for _mark, _pattern in FORMS:
     _MARKS.setdefault(_mark, []).append(_pattern)
-# Most forms have three zeros or a fictitious name: one look for those instead of twenty.
+# Most forms have three zeros or a fictitious name: one look for those, and others only around them.
 _SHARED = ("000", "mpl_", "oe")
-_GROUPS = [(shared, [mark for mark in _MARKS if shared in mark]) for shared in _SHARED] + [
-    ("", [mark for mark in _MARKS if not any(shared in mark for shared in _SHARED)])
-]
+_GROUPS = [(shared, [mark for mark in _MARKS if shared in mark]) for shared in _SHARED]
+_ALONE = [mark for mark in _MARKS if not any(shared in mark for shared in _SHARED)]
+_REACH = max(map(len, _MARKS))
 
 
-def walled(text: str, wall: str) -> str:
-    """The text with walls in the places of such values."""
+def marked(text: str) -> list[re.Pattern[str]]:
+    """The forms whose marks are in the text. A wall makes no mark: there will be no others."""
+    found = [mark for mark in _ALONE if mark in text]
     for shared, marks in _GROUPS:
-        if shared in text:
-            for mark in marks:
-                if mark in text:
-                    for pattern in _MARKS[mark]:
-                        text = pattern.sub(lambda match: wall * len(match[0]), text)
+        around = "\n".join(_around(text, shared))
+        found += [mark for mark in marks if mark in around]
+    return [pattern for mark in found for pattern in _MARKS[mark]]
+
+
+def _around(text: str, shared: str) -> Iterator[str]:
+    at = text.find(shared)
+    while at >= 0:
+        yield text[max(at - _REACH, 0) : at + _REACH]
+        at = text.find(shared, at + 1)
+
+
+def walled(text: str, forms: Iterable[re.Pattern[str]], wall: str) -> str:
+    """The text with walls in the places of such values."""
+    for pattern in forms:
+        text = pattern.sub(lambda match: wall * len(match[0]), text)
+    return text
+
+
+def unnamed(text: str, wall: str) -> str:
+    """The text with walls in the places of the Chinese names."""
     return text if text.isascii() else _NAME_ZH.sub(wall * 2, text)

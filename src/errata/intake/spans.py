@@ -75,19 +75,25 @@ class Behind:
 Opened = tuple[Behind, Windows]
 
 
-def rounds(shadow: str, starts: Sequence[int], rules: tuple[Rule, ...]) -> Iterator[list[Span]]:
+def rounds(
+    shadow: str,
+    starts: Sequence[int],
+    rules: tuple[Rule, ...],
+    forms: Sequence[re.Pattern[str]] = (),
+) -> Iterator[list[Span]]:
     """What the rules find, then what they find where that is a wall, until they find nothing.
 
     Each round in order, overlapping matches joined under the name of the earliest rule. `starts`
-    are the places where texts of the batch begin, and last the place behind its end.
+    are the places where texts of the batch begin, and last the place behind its end; `forms`, what
+    may turn out to be nobody's when there is a wall beside it.
     """
     behind, words = _prepared(rules)
     opened = _first(gates.View(shadow, words), starts, behind)
     while found := _found(shadow, opened):
         merged = _merged(sorted(found), rules)
         yield merged
-        shadow = _walled(shadow, merged)
-        opened = _again(shadow, words, opened, _near(merged, starts))
+        shadow = reserved.walled(_walled(shadow, merged), forms, fold.WALL)
+        opened = _again(shadow, starts, words, opened, merged)
 
 
 @lru_cache(maxsize=64)
@@ -156,16 +162,18 @@ def _local(
 
 
 def _again(
-    shadow: str, words: gates.Words, opened: list[Opened], near: dict[int, Windows]
+    shadow: str, starts: Sequence[int], words: gates.Words, opened: list[Opened], found: list[Span]
 ) -> list[Opened]:
     """What is still open of the windows near what was found."""
+    numbers, near = {span[4] for span in found}, dict[int, Windows]()
     narrow = []
     for behind, windows in opened:
-        left = [window for window in windows if window[0] in near]
+        left = [window for window in windows if window[0] in numbers]
         if behind.gate and left:
             left = _still(shadow, words, behind.gate, left)
         # A rule of a policy is not known to reach no farther: it looks at whole texts again.
         if behind.gate and any(window[3] - window[1] > REACH for window in left):
+            near = near or _near(found, starts)
             left = list(_common(left, near))
         if left:
             narrow.append((behind, left))
@@ -177,10 +185,13 @@ def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows) -> Win
     # One character more on the left: a gate may ask for what stands before a value.
     pieces = [shadow[first - 1 : high] for _, first, _, high, _ in windows]
     view = gates.View(fold.SEPARATOR.join(("", *pieces)), words)
+    places = gates.places(view, gate)
+    if not places:
+        return []
     starts = list(fold.starts(pieces))
     return [
         (*windows[number][:4], view.shape[starts[number] : starts[number + 1] - 1])
-        for number in _numbers(gates.places(view, gate), starts)
+        for number in _numbers(places, starts)
     ]
 
 
@@ -273,7 +284,7 @@ def _walled(shadow: str, found: Iterable[Span]) -> str:
     for start, end, *_ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end
-    return reserved.walled("".join(parts) + shadow[at:], fold.WALL)
+    return "".join(parts) + shadow[at:]
 
 
 def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
