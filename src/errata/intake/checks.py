@@ -71,17 +71,18 @@ def social_credit(value: str) -> bool:
     return (31 - total % 31) % 31 == _CREDIT[value[17]]
 
 
-_NO_SIGNS = {code: None for code in range(128) if not chr(code).isalnum()} | {
-    0xB7: None,
-    0x2022: None,
-}
+_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
+_NO_SIGNS = dict.fromkeys((*_SIGNS, *map(ord, "·•")))
 
 
 def letters_and_digits(value: str) -> str:
     """Upper case, without what stands between."""
+    if value.isascii():  # bytes are three times as fast
+        return value.upper().encode().translate(None, _SIGNS).decode()
     return value.upper().translate(_NO_SIGNS)
 
 
+_GAP = re.compile("[- ]")
 _BASE_36 = {ord(char): str(int(char, 36)) for char in string.ascii_uppercase}
 
 
@@ -90,7 +91,7 @@ def iban(value: str) -> bool:
 
     In groups it is written in groups of four: a GUID is not, and one in a hundred passes modulo 97.
     """
-    *groups, _ = re.split("[- ]", value)
+    *groups, _ = _GAP.split(value)
     if len(groups) > 1 and any(len(group) != 4 for group in groups):
         return False
     plain = letters_and_digits(value)
@@ -121,14 +122,16 @@ def named_number(value: str) -> bool:
 def phone_number(value: str) -> bool:
     """E.164 has at most fifteen digits; one that reaches a person at least nine. With the trunk
     prefix 0 it is a national one, of twelve at most."""
-    size = len(digits(_EXTENSION.sub("", value) if len(value) > 12 else value))
+    extended = len(value) > 12 and ("x" in value or "-" in value)
+    size = len(digits(_EXTENSION.sub("", value) if extended else value))
     national = value.startswith(("0", "(0")) and not value.startswith("00")
     return 9 <= size <= (12 if national else 15) and not _DATED.match(value) and real_phone(value)
 
 
 def real_phone(value: str) -> bool:
     """Not of a range that numbers are invented from: no such prefixes are given out."""
-    return not phone_key(value).startswith(("1990000", "999000", "1999000"))
+    few = value.count("0") < 3 or value.count("9") < 2  # an eighth of the time of a key
+    return few or not phone_key(value).startswith(("1990000", "999000", "1999000"))
 
 
 def area_code(value: str) -> bool:

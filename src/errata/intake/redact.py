@@ -259,19 +259,21 @@ def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[R
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
     found = _outermost(list(rounds(shadow, inner, tuple(rules), forms)))
-    out = [Redacted(text, []) for text in texts]
+    out: list[Redacted] = []
     for number, spans in groupby(found, itemgetter(4)):
-        parts, findings, text, first, at = [], out[number].findings, texts[number], outer[number], 0
+        out += [Redacted(text, []) for text in texts[len(out) : number]]
+        parts, findings, text, first, at = [], list[Finding](), texts[number], outer[number], 0
         for start, stop, rank, whole, _ in spans:
             rule, value = rules[rank], shadow[start:stop]
             name = _name(key, rule.tag, rule.canon(value) if whole else value)
             if places is not None:
                 start, stop = int(places[start]), int(places[stop - 1]) + 1
-            findings.append(Finding(rule.id, start - first, stop - first, rule.tag))
-            parts.append(f"{text[at : start - first]}<{rule.tag}:{name}>")
-            at = stop - first
-        out[number] = Redacted("".join(parts) + text[at:], findings)
-    return out
+            start, stop = start - first, stop - first
+            findings.append(Finding(rule.id, start, stop, rule.tag))
+            parts.append(f"{text[at:start]}<{rule.tag}:{name}>")
+            at = stop
+        out.append(Redacted("".join((*parts, text[at:])), findings))
+    return out + [Redacted(text, []) for text in texts[len(out) :]]
 
 
 def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:

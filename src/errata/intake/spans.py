@@ -22,7 +22,7 @@ from errata.intake.rules.rule import BEFORE, Gate, Rule
 # From what was found a later round looks so far to both sides: no match but a private key is
 # longer, and of those the first round leaves none.
 REACH = 1024
-SHORT, KNOWN = 64, 1 << 14  # shapes of numbers that are remembered: how long, and how many
+SHORT, KNOWN = 64, 1 << 14  # shapes of numbers: how long they are at most, how many are known
 
 
 # Plain tuples: a named one takes eight times as long to make, and a row makes three of them.
@@ -30,7 +30,7 @@ SHORT, KNOWN = 64, 1 << 14  # shapes of numbers that are remembered: how long, a
 # of several tags met and the union was taken), and the number of its text.
 Span = tuple[int, int, int, bool, int]
 # Where to look: number of the text, first and last place where a match may begin, where it must
-# end, and the shape of what the gate found with a character on either side.
+# end, and the shape of what the gate found, with two characters before it and one behind.
 Window = tuple[int, int, int, int, bytes]
 Windows = list[Window]
 _PIECE = re.compile(f"[^{fold.WALL}]+")
@@ -42,6 +42,7 @@ class Behind:
 
     gate: Gate | None
     rules: tuple[tuple[int, Rule], ...]
+    shaped: bool  # whether its rules have shapes of their own
     known: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
 
     def asked(self, windows: Windows) -> Iterator[tuple[int, Rule, Windows]]:
@@ -49,7 +50,7 @@ class Behind:
 
         Of nine rules of numbers one or two have the shape, and few shapes are ever met.
         """
-        if not self.gate or not any(rule.shape for _, rule in self.rules):
+        if not self.shaped:
             yield from ((rank, rule, windows) for rank, rule in self.rules)
             return
         sorted_out: list[Windows] = [[] for _ in self.rules]
@@ -62,12 +63,14 @@ class Behind:
         yield from ((*which, those) for which, those in zip(self.rules, sorted_out, strict=True))
 
     def _learn(self, shape: bytes) -> tuple[int, ...]:
+        if len(shape) > SHORT:  # shapes are searched in quadratic time
+            return tuple(range(len(self.rules)))
         fitting = tuple(
             place
             for place, (_, rule) in enumerate(self.rules)
             if rule.shape is None or rule.shape.search(shape)
         )
-        if len(shape) <= SHORT and len(self.known) < KNOWN:
+        if len(self.known) < KNOWN:
             self.known[shape] = fitting
         return fitting
 
@@ -101,9 +104,11 @@ def _prepared(rules: tuple[Rule, ...]) -> tuple[list[Behind], gates.Words]:
     """Each gate with the rules behind it, and the words that gates look for."""
     known = dict.fromkeys(rule.gate for rule in rules)
     words = {word for gate in known if gate and gate.lower for word in gate.words}
-    return [
-        Behind(gate, tuple((n, r) for n, r in enumerate(rules) if r.gate is gate)) for gate in known
-    ], gates.Words(sorted(words))
+    behind = []
+    for gate in known:
+        these = tuple((n, rule) for n, rule in enumerate(rules) if rule.gate is gate)
+        behind.append(Behind(gate, these, bool(gate) and any(rule.shape for _, rule in these)))
+    return behind, gates.Words(sorted(words))
 
 
 def _first(view: gates.View, starts: Sequence[int], behind: list[Behind]) -> list[Opened]:
@@ -115,7 +120,7 @@ def _first(view: gates.View, starts: Sequence[int], behind: list[Behind]) -> lis
         else:
             found = gates.places(view, one.gate)
             if one.gate.around:
-                windows = _local(found, starts, one.gate, one.gate.around, view.shape)
+                windows = _local(found, view, starts, one.gate, one.gate.around, one.shaped)
             else:
                 windows = _texts(_numbers(found, starts), starts)
         if windows:
@@ -134,13 +139,15 @@ def _numbers(places: Iterable[gates.Place], starts: Sequence[int]) -> list[int]:
 
 def _local(
     places: Iterable[gates.Place],
+    view: gates.View,
     starts: Sequence[int],
     gate: Gate,
     around: tuple[int, int],
-    shape: bytes,
+    shaped: bool,
 ) -> Windows:
     """The neighbourhood of each place where the gate opens."""
     before, behind = around
+    shape, groups = view.shape, view.groups if shaped else b""
     number, low, end = 0, 0, 0  # the text that the last match was in
     local = []
     for start, stop in places:
@@ -148,16 +155,14 @@ def _local(
             number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
         first, high = start - before, stop + behind
+        first = first if first > low else low
+        high = high if high < end else end
+        if gate.over:
+            first += len(shape[first:start].rstrip(gate.over))
+        if gate.needs and not gate.needs.search(shape, first, high):
+            continue
         last = start if gate.words else stop
-        local.append(
-            (
-                number,
-                first if first > low else low,
-                last,
-                high if high < end else end,
-                shape[start - 1 : stop + 1],
-            )
-        )
+        local.append((number, first, last, high, groups[start - 2 if start > 1 else 0 : stop + 1]))
     return local
 
 
@@ -170,7 +175,7 @@ def _again(
     for behind, windows in opened:
         left = [window for window in windows if window[0] in numbers]
         if behind.gate and left:
-            left = _still(shadow, words, behind.gate, left)
+            left = _still(shadow, words, behind.gate, left, behind.shaped)
         # A rule of a policy is not known to reach no farther: it looks at whole texts again.
         if behind.gate and any(window[3] - window[1] > REACH for window in left):
             near = near or _near(found, starts)
@@ -180,7 +185,7 @@ def _again(
     return narrow
 
 
-def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows) -> Windows:
+def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows, shaped: bool) -> Windows:
     """Those in which the gate is still open, each as a text of a batch."""
     # One character more on the left: a gate may ask for what stands before a value.
     pieces = [shadow[first - 1 : high] for _, first, _, high, _ in windows]
@@ -188,9 +193,9 @@ def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows) -> Win
     places = gates.places(view, gate)
     if not places:
         return []
-    starts = list(fold.starts(pieces))
+    starts, groups = list(fold.starts(pieces)), view.groups if shaped else b""
     return [
-        (*windows[number][:4], view.shape[starts[number] : starts[number + 1] - 1])
+        (*windows[number][:4], groups[starts[number] : starts[number + 1] - 1])
         for number in _numbers(places, starts)
     ]
 

@@ -25,6 +25,7 @@ from errata.intake.rules.rule import (
     ORDER_OR_ACCOUNT,
     SIGNS,
     Rule,
+    number,
     rx,
 )
 
@@ -83,7 +84,8 @@ _AFTER_1 = rf"""(?:[3-9][0-9]{{9}}|[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{3}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{4}}{_S}[0-9]{{3}}
               |[3-9][0-9]{_S}(?:[0-9]{{8}}|[0-9]{{3}}{_S}[0-9]{{5}})|\ [3-9](?:\ [0-9]){{9}})"""
-_SHAPE = _AFTER_1.replace("[3-9]", "0").replace("[0-9]", "0")
+# The one that begins it stands by itself, or behind 86, 086 or 0086.
+_SHAPE = r"(?<![0oi])(?:i|[0o]d{2,4})" + _AFTER_1.replace("[3-9]", "d").replace("[0-9]", "d")
 CN_MOBILE = Rule(
     "cn-mobile",
     "PHONE",
@@ -121,7 +123,7 @@ CN_MOBILE = Rule(
     check=real_phone,
     canon=phone_key,
     not_after=ORDER,
-    shape=re.compile(f"0{_SHAPE}(?!0)".encode("latin-1"), re.VERBOSE),
+    shape=number(_SHAPE + r"(?!d)", re.VERBOSE),
 )
 SPOKEN_MOBILE = Rule(
     "cn-mobile-spoken",
@@ -195,7 +197,11 @@ PHONE = Rule(
     check=phone_number,
     canon=phone_key,
     not_after=ORDER,
-    shape=re.compile(rb"0(?:[-. ()]{0,3}0){8}"),
+    # Nine digits, and a plus, a zero, or three, three and four of them.
+    shape=number(
+        r"(?=.*d(?:[-. ()]{0,3}d){8})"
+        r".*(?:\+|o|(?<![0oia])ddd[-. )]{0,2}ddd[-. ]?dddd(?!d))"
+    ),
 )
 PHONE_PLAIN = Rule(
     "phone-plain",
@@ -217,7 +223,7 @@ PHONE_PLAIN = Rule(
     check=area_code,
     canon=phone_key,
     not_after=ORDER_OR_ACCOUNT,
-    shape=re.compile(rb"(?<![0a])0{10}(?![0a])"),
+    shape=number(r"(?<![0oia])0d{9}(?![0oia])"),
 )
 PHONE_NAMED = Rule(
     "phone-named",

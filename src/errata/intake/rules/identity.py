@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from errata.intake.checks import (
     card,
     digits,
@@ -21,6 +19,7 @@ from errata.intake.rules.rule import (
     PLATE,
     Rule,
     gate,
+    number,
     rx,
 )
 
@@ -42,7 +41,7 @@ RESIDENT_ID = Rule(
     spares=("身份证号110105194912310021", "流水 110105194902310025", "编号 110105194912310"),
     check=resident_id,
     canon=digits,
-    shape=re.compile(rb"0{6}[- ]?0000[- ]?00[- ]?00[- ]?000"),
+    shape=number(r"(?<![0oi])[0i]d{5}[- ]?dddd[- ]?dd[- ]?dd[- ]?ddd"),
 )
 RESIDENT_ID_15 = Rule(
     "cn-resident-id-15",
@@ -57,7 +56,7 @@ RESIDENT_ID_15 = Rule(
     check=resident_id,
     canon=digits,
     not_after=ORDER,
-    shape=re.compile(rb"(?<!0)0{15}(?!0)"),
+    shape=number(r"(?<![0oia])[0i]d{14}(?![0oia])"),
 )
 SSN = Rule(
     "us-ssn",
@@ -78,7 +77,7 @@ SSN = Rule(
     ),
     canon=digits,
     not_after=ORDER,
-    shape=re.compile(rb"(?<!0)000([- .])00\1(?:0000)(?!0)"),
+    shape=number(r"(?<![0oia])ddd([- .])dd\1dddd(?![0oia])"),
 )
 PASSPORT = Rule(
     "passport",
@@ -92,7 +91,7 @@ PASSPORT = Rule(
     spares=("型号 E12345678", "E1234567", "order G12345678", "E123456789", "abcE12345678"),
     canon=str.upper,
     not_after=ORDER,
-    shape=re.compile(rb"a0{7,8}(?!0)"),
+    shape=number(r"ad{7,8}(?![0oia])"),
 )
 PASSPORT_NAMED = Rule(
     "passport-named",
@@ -138,7 +137,7 @@ SOCIAL_CREDIT = Rule(
     catches=("税号⟦91350100M000100Y43⟧开票", "信用代码：⟦91110000600037341L⟧"),
     spares=("91350100M000100Y44", "91110000600037341A", "913501000000000000"),
     check=social_credit,
-    shape=re.compile(rb"0{7,17}a|0{17}"),
+    shape=number(r"(?<![0oi])(?:d{7,17}a|d{17,18}(?!d))"),
 )
 BANK_CARD = Rule(
     "bank-card",
@@ -176,7 +175,7 @@ BANK_CARD = Rule(
     canon=digits,
     not_after=ORDER,
     sheds=True,
-    shape=re.compile(rb"0000(?:[- ]?0){8}"),
+    shape=number(r"(?<![0oi])dddd(?:[- ]?d){8,15}(?!d)"),
 )
 # Length of an IBAN by country: the registry of ISO 13616.
 _IBAN = {

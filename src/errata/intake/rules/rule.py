@@ -13,51 +13,58 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, eq=False)
 class Gate:
     """Something that stands wherever a rule behind the gate could match, and is found fast.
 
-    Of `words`, `shape`, `run` and `pattern` a gate has one. A shape is of the text in which every
-    digit is `0`, every letter of ASCII `a`, and what is not of Latin-1 the byte 0xff; a run is so
-    many letters, digits, hyphens and underscores; a pattern needs a character that is not ASCII. A
-    gate asks only for what is there, never for what is not: then it cannot open when a part of the
-    text is taken away, and the later rounds of spans.py look only behind gates that were open in
-    the first.
+    Of `words`, `shape` and `pattern` a gate has one. A shape is of the text in which every digit is
+    `0`, every letter of ASCII `a`, and what is not of Latin-1 the byte 0xff; with `begins` it is
+    tried at those bytes alone, with `run` at each run of so many letters, digits, hyphens and
+    underscores, from the character before it. A pattern needs a character that is not ASCII. A gate
+    asks only for what is there, never for what is not: then it cannot open when a part of the text
+    is taken away, and the later rounds of spans.py look only behind gates that were open in the
+    first.
 
     Without `around` the rules look at the whole text; with it, at what the gate found, as far
     before it as the first number says and as far behind it as the second. A match begins no later
-    than a word begins, or what else was found ends.
+    than a word begins, or what else was found ends. `over` are the only bytes of a shape between
+    the beginning of a match and what was found, `needs` is a shape that each neighbourhood has.
     """
 
     id: str
     words: tuple[str, ...] = ()
     lower: bool = False  # words of lower-case letters, however they are written
     shape: re.Pattern[bytes] | None = None
+    begins: bytes = b""
     run: int = 0
     pattern: re.Pattern[str] | None = None
     around: tuple[int, int] | None = None
+    over: bytes = b""
+    needs: re.Pattern[bytes] | None = None
 
 
-def words(id: str, told: str, around: tuple[int, int] | None = None) -> Gate:
+def words(id: str, told: str, **more: Any) -> Gate:
     """A gate of words, told with spaces between; those of letters are in lower case."""
-    return Gate(id, tuple(told.split()), lower=True, around=around)
+    return Gate(id, tuple(told.split()), lower=True, **more)
 
 
-def gate(id: str, pattern: str | bytes, around: tuple[int, int] | None = None) -> Gate:
+def gate(id: str, pattern: str | bytes, **more: Any) -> Gate:
     """A gate of a shape, or of a pattern that needs a character that is not ASCII."""
     if isinstance(pattern, bytes):
-        return Gate(id, shape=re.compile(pattern), around=around)
-    return Gate(id, pattern=re.compile(pattern, re.ASCII), around=around)
+        return Gate(id, shape=re.compile(pattern), **more)
+    return Gate(id, pattern=re.compile(pattern, re.ASCII), **more)
 
 
-AT = Gate("at", ("@",))
+AT = Gate("at", ("@",), around=(64, 560), over=b"a0._%+'-")
 # Digits and what may stand between them: all rules of numbers look only there, each where the shape
 # is one of its own. `+(` or two letters may stand before, an extension behind.
 NUMBER = gate("number", rb"0[-. ()/\xb7_0]{6,}", around=(4, 24))
 DOTS = gate("dots", rb"\.0{1,3}\.0{1,3}\.", around=(3, 8))
-LONG = Gate("long", run=16, around=(11, 180))
+# No key is of digits alone, but for one that is longer, and those that begin with a name and a dot.
+LONG = gate("long", rb"(?s)\.|.*a|.{33}", run=16, around=(11, 180))
 # Where a letter of the province stands before a letter of the city.
 PLATE = gate(
     "plate",
@@ -70,7 +77,7 @@ NUMERALS = gate(
     r"|(?<=[0-9].)|(?<=[0-9][\s、,-].))",
 )
 # A parameter of a link, or an `at` in brackets.
-SIGNS = gate("signs", rb"[?&;#\[({](?:[a_-]{2,24}=|\s?(?:aa|@|\xff\xff)\s?[\])}])")
+SIGNS = gate("signs", rb".(?:[a_-]{2,24}=|\s?(?:aa|@|\xff\xff)\s?[\])}])", begins=rb"?&;#[({")
 NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
@@ -145,9 +152,9 @@ class Rule:
     Where the pattern has a group `value`, only that group is replaced. `gate` says where a match is
     possible at all (None: anywhere); `not_after`, the words before a match that say it is none;
     `sheds`, that a match which is not confirmed may be one without what hangs on behind a gap;
-    `shape`, what is in the shape of all that the rule matches behind the gate NUMBER, with one
-    character on either side. `spans` takes the place of all this for a rule of a policy (own.py):
-    it looks at a piece of a text by itself.
+    `shape`, what is in the shape of all that the rule matches behind the gate NUMBER, with two
+    characters before it and one behind. `spans` takes the place of all this for a rule of a policy
+    (own.py): it looks at a piece of a text by itself.
     """
 
     id: str
@@ -162,6 +169,12 @@ class Rule:
     sheds: bool = False
     shape: re.Pattern[bytes] | None = None
     spans: Callable[[str], Iterator[tuple[int, int]]] | None = None
+
+
+def number(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
+    """The shape of a number, in which `d` is any digit: in the shapes that are asked for it `i` is
+    a one and `o` a zero that begin a group of digits, and `0` is any other digit."""
+    return re.compile(pattern.replace("d", "[0oi]").encode("latin-1"), flags)
 
 
 def rx(pattern: str) -> re.Pattern[str]:
