@@ -172,7 +172,7 @@ def mail_form(value: str) -> str:
 def plate(value: str) -> bool:
     """A number plate has a digit, five or six places after the province and city."""
     rest = letters_and_digits(value)[2:]
-    return any(char.isdigit() for char in rest) and not rest.startswith("0000")
+    return not rest.isalpha() and not rest.startswith("0000")
 
 
 def passport(value: str) -> bool:

@@ -85,10 +85,9 @@ def shadow(text: str) -> Shadow:
 
 def _folded(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    table = _table()
-    plain = table[np.minimum(codes, _SIZE - 1)]
-    far = codes >= _SIZE
-    plain[far] = codes[far]
+    plain = _table().take(codes, mode="clip")
+    if codes.max(initial=0) >= _SIZE:
+        plain = np.where(codes < _SIZE, plain, codes)
     seen = plain != _NOTHING
     places = None
     if not seen.all():

@@ -183,27 +183,20 @@ def process_key() -> bytes:
 
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
-    return _keyed(_padded(key), "\x1f".join(parts))
-
-
-def _name(key: bytes, tag: str, value: str) -> str:
-    """Eight digits of `keyed_hash(key, tag, value)`, at half of what that costs."""
-    return _keyed(_begun(key, tag), value)[:8]
-
-
-def _keyed(begun: tuple[Hash, Hash], rest: str) -> str:
-    inner, outer = begun[0].copy(), begun[1].copy()
-    inner.update(rest.encode("utf-8", "surrogatepass"))
+    *first, last = parts
+    begun, outer = _begun(key, *first)
+    inner, outer = begun.copy(), outer.copy()
+    inner.update(last.encode("utf-8", "surrogatepass"))
     outer.update(inner.digest())
     return outer.hexdigest()
 
 
 @lru_cache(maxsize=256)
-def _begun(key: bytes, tag: str) -> tuple[Hash, Hash]:
-    """Both hashes, the tag in the inner one."""
+def _begun(key: bytes, *first: str) -> tuple[Hash, Hash]:
+    """Both hashes, the inner one of all parts but the last: a tag goes before many values."""
     inner, outer = _padded(key)
     inner = inner.copy()
-    inner.update(f"{tag}\x1f".encode())
+    inner.update("".join(f"{part}\x1f" for part in first).encode("utf-8", "surrogatepass"))
     return inner, outer
 
 
@@ -265,7 +258,7 @@ def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[R
         parts, findings, text, first, at = [], list[Finding](), texts[number], outer[number], 0
         for start, stop, rank, whole, _ in spans:
             rule, value = rules[rank], shadow[start:stop]
-            name = _name(key, rule.tag, rule.canon(value) if whole else value)
+            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
             if places is not None:
                 start, stop = int(places[start]), int(places[stop - 1]) + 1
             start, stop = start - first, stop - first

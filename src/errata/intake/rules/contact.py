@@ -197,9 +197,9 @@ PHONE = Rule(
     check=phone_number,
     canon=phone_key,
     not_after=ORDER,
-    # Nine digits, and a plus, a zero, or three, three and four of them.
+    # Nine places (an extension counts), and a plus, a zero, or three, three and four digits.
     shape=number(
-        r"(?=.*d(?:[-. ()]{0,3}d){8})"
+        r"(?=.*d[-. ()/·_0oi]{8})"
         r".*(?:\+|o|(?<![0oia])ddd[-. )]{0,2}ddd[-. ]?dddd(?!d))"
     ),
 )
