@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import errata
@@ -84,6 +84,21 @@ OPEN = tuple(replace(rule, gate=None) for rule in ALL.rules)
 @settings(max_examples=600, deadline=None)
 @given(TEXTS)
 def test_a_gate_hides_nothing(text: str) -> None:
+    assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
+
+
+NUMBERS = st.lists(
+    st.sampled_from(
+        ["1", "0", "86", "138", "400", "415", "4111", "12345678", "20", " ", "-", ".", "(", ")",
+         "+", "·", "_", "/", "E", "x", "DE", ",", "号", "2671", "00", "555", "4001234567"]
+    ), min_size=3, max_size=14,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(NUMBERS)
+@example("15804138_+49(0) 929433287--0169450643603925230@")
+def test_no_shape_hides_a_number(text: str) -> None:
     assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
 
 

@@ -161,7 +161,7 @@ def _local(
             first += len(shape[first:start].rstrip(gate.over))
         if gate.needs and not gate.needs.search(shape, first, high):
             continue
-        last = start if gate.words else stop
+        last = start if gate.words else stop - 1
         local.append((number, first, last, high, groups[start - 2 if start > 1 else 0 : stop + 1]))
     return local
 

@@ -30,8 +30,9 @@ class Gate:
 
     Without `around` the rules look at the whole text; with it, at what the gate found, as far
     before it as the first number says and as far behind it as the second. A match begins no later
-    than a word begins, or what else was found ends. `over` are the only bytes of a shape between
-    the beginning of a match and what was found, `needs` is a shape that each neighbourhood has.
+    than a word begins, and before what else was found ends. `over` are the only bytes of a shape
+    between the beginning of a match and what was found, `needs` is a shape that each neighbourhood
+    has.
     """
 
     id: str
