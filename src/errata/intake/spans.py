@@ -157,8 +157,6 @@ def _local(
         first, high = start - before, stop + behind
         first = first if first > low else low
         high = high if high < end else end
-        if gate.over:
-            first += len(shape[first:start].rstrip(gate.over))
         if gate.needs and not gate.needs.search(shape, first, high):
             continue
         last = start if gate.words else stop - 1

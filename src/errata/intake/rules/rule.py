@@ -30,9 +30,8 @@ class Gate:
 
     Without `around` the rules look at the whole text; with it, at what the gate found, as far
     before it as the first number says and as far behind it as the second. A match begins no later
-    than a word begins, and before what else was found ends. `over` are the only bytes of a shape
-    between the beginning of a match and what was found, `needs` is a shape that each neighbourhood
-    has.
+    than a word begins, and before what else was found ends. `needs` is a shape that each
+    neighbourhood has.
     """
 
     id: str
@@ -43,7 +42,6 @@ class Gate:
     run: int = 0
     pattern: re.Pattern[str] | None = None
     around: tuple[int, int] | None = None
-    over: bytes = b""
     needs: re.Pattern[bytes] | None = None
 
 
@@ -59,7 +57,7 @@ def gate(id: str, pattern: str | bytes, **more: Any) -> Gate:
     return Gate(id, pattern=re.compile(pattern, re.ASCII), **more)
 
 
-AT = Gate("at", ("@",), around=(64, 560), over=b"a0._%+'-")
+AT = Gate("at", ("@",))
 # Digits and what may stand between them: all rules of numbers look only there, each where the shape
 # is one of its own. `+(` or two letters may stand before, an extension behind.
 NUMBER = gate("number", rb"0[-. ()/\xb7_0]{6,}", around=(4, 24))
