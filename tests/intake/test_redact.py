@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import errata
 from errata.errors import BadInput
+from errata.intake import gates
 from errata.intake import redact_stage as stage
 from errata.intake.redact import (
     Policy,
@@ -86,10 +87,35 @@ def test_a_gate_hides_nothing(text: str) -> None:
     assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
 
 
+NUMBERS = st.lists(
+    st.sampled_from(
+        ["1", "0", "86", "138", "400", "415", "4111", "12345678", "20", " ", "-", ".", "(", ")",
+         "+", "·", "_", "/", "E", "x", "DE", ",", "号", "2671", "00", "555", "4001234567"]
+    ), min_size=3, max_size=14,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=600, deadline=None)
+@given(NUMBERS)
+@example("15804138_+49(0) 929433287--0169450643603925230@")
+def test_no_shape_hides_a_number(text: str) -> None:
+    assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
+
+
+@settings(max_examples=200, deadline=None)
+@given(TEXTS, st.sets(st.sampled_from(["pw", "tel", "pass", "password", "微信", "收件人", "line"])))
+def test_words_are_found_wherever_they_stand(text: str, told: set[str]) -> None:
+    words = gates.Words(told)
+    low = "".join(char.lower() if char.isascii() else char for char in text + "PASSword收件人pw")
+    places = {word: [at for at in range(len(low)) if low.startswith(word, at)] for word in told}
+    found = words.find(gates.View(low, words))
+    assert found == {word: at for word, at in places.items() if at}
+
+
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.id)
 def test_the_gate_of_a_rule_opens_for_all_it_catches(rule: Rule) -> None:
-    for example in (*rule.catches, *rule.spares):
-        assert apply(example, [rule], KEY) == apply(example, [replace(rule, gate=None)], KEY)
+    for text in (*rule.catches, *rule.spares):
+        assert apply(text, [rule], KEY) == apply(text, [replace(rule, gate=None)], KEY)
 
 
 FRAMES = ["订单{}到哪了", "It costs {} yuan.", "CALL order_status({})", "管理员密码是{}，请保密。",

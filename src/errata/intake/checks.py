@@ -5,12 +5,11 @@ Numbers of ranges that are nobody's are confirmed by none, however they are spel
 
 from __future__ import annotations
 
-import ipaddress
 import re
+import socket
 import string
 from datetime import date
 from itertools import pairwise
-from operator import mul
 
 _NO_DIGITS = {code: None for code in range(128) if chr(code) not in "0123456789X"}
 
@@ -36,9 +35,6 @@ _PROVINCES = frozenset(  # GB/T 2260
 )
 
 
-_MOD_11 = tuple(pow(2, 17 - place, 11) for place in range(17))
-
-
 def resident_id(value: str) -> bool:
     """GB 11643-1999: a real date of birth, and with 18 places ISO 7064 MOD 11-2 over all of them.
 
@@ -52,9 +48,8 @@ def resident_id(value: str) -> bool:
         return False
     if len(number) == 15:
         return number[:2] in _PROVINCES
-    last = 10 if number[17] == "X" else int(number[17])
-    total: int = sum(map(mul, _MOD_11, map(int, number[:17])))
-    return (total + last) % 11 == 1
+    # The weights are powers of 2, and 13 is 2 modulo 11: it is a number of base 13, X its ten.
+    return int(number.replace("X", "A"), 13) % 11 == 1
 
 
 def card(value: str) -> bool:
@@ -76,17 +71,18 @@ def social_credit(value: str) -> bool:
     return (31 - total % 31) % 31 == _CREDIT[value[17]]
 
 
-_NO_SIGNS = {code: None for code in range(128) if not chr(code).isalnum()} | {
-    0xB7: None,
-    0x2022: None,
-}
+_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
+_NO_SIGNS = dict.fromkeys((*_SIGNS, *map(ord, "·•")))
 
 
 def letters_and_digits(value: str) -> str:
     """Upper case, without what stands between."""
+    if value.isascii():  # bytes are three times as fast
+        return value.upper().encode().translate(None, _SIGNS).decode()
     return value.upper().translate(_NO_SIGNS)
 
 
+_GAP = re.compile("[- ]")
 _BASE_36 = {ord(char): str(int(char, 36)) for char in string.ascii_uppercase}
 
 
@@ -95,7 +91,7 @@ def iban(value: str) -> bool:
 
     In groups it is written in groups of four: a GUID is not, and one in a hundred passes modulo 97.
     """
-    *groups, _ = re.split("[- ]", value)
+    *groups, _ = _GAP.split(value)
     if len(groups) > 1 and any(len(group) != 4 for group in groups):
         return False
     plain = letters_and_digits(value)
@@ -126,14 +122,16 @@ def named_number(value: str) -> bool:
 def phone_number(value: str) -> bool:
     """E.164 has at most fifteen digits; one that reaches a person at least nine. With the trunk
     prefix 0 it is a national one, of twelve at most."""
-    size = len(digits(_EXTENSION.sub("", value) if len(value) > 12 else value))
+    extended = len(value) > 12 and ("x" in value or "-" in value)
+    size = len(digits(_EXTENSION.sub("", value) if extended else value))
     national = value.startswith(("0", "(0")) and not value.startswith("00")
     return 9 <= size <= (12 if national else 15) and not _DATED.match(value) and real_phone(value)
 
 
 def real_phone(value: str) -> bool:
     """Not of a range that numbers are invented from: no such prefixes are given out."""
-    return not phone_key(value).startswith(("1990000", "999000", "1999000"))
+    few = value.count("0") < 3 or value.count("9") < 2  # an eighth of the time of a key
+    return few or not phone_key(value).startswith(("1990000", "999000", "1999000"))
 
 
 def area_code(value: str) -> bool:
@@ -174,7 +172,7 @@ def mail_form(value: str) -> str:
 def plate(value: str) -> bool:
     """A number plate has a digit, five or six places after the province and city."""
     rest = letters_and_digits(value)[2:]
-    return any(char.isdigit() for char in rest) and not rest.startswith("0000")
+    return not rest.isalpha() and not rest.startswith("0000")
 
 
 def passport(value: str) -> bool:
@@ -196,13 +194,14 @@ def ipv6(value: str) -> bool:
     if len(groups) < (2 if "::" in value else 8) or max(map(len, groups)) < 3:
         return False
     try:
-        address = ipaddress.IPv6Address(value)
-    except ValueError:
+        address = socket.inet_pton(socket.AF_INET6, value)
+    except OSError:
         return False
-    return not address.is_loopback and address not in _DOCUMENTATION
+    return address != _LOOPBACK and not address.startswith(_DOCUMENTATION)
 
 
-_DOCUMENTATION = ipaddress.IPv6Network("2001:db8::/32")
+_LOOPBACK = bytes(15) + b"\x01"
+_DOCUMENTATION = bytes.fromhex("20010db8")
 
 
 def mac(value: str) -> bool:

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +22,6 @@ WALL = "\x00"  # what was found already, or is nobody's; no rule crosses it
 SEPARATOR = "\x1e"  # between the texts of a batch; no rule crosses it either
 TOKEN = re.compile(r"<[A-Z][A-Z_]{1,20}:[0-9a-f]{8}>")
 _OURS = re.compile(f"[{WALL}{SEPARATOR}]")
-_CONTROL = re.compile(r"[\x01-\x08\x0b\x0c\x0e-\x1d\x1f\x7f]")  # those of _INVISIBLE in ASCII
 _NOTHING = 0xFFFFFFFF
 # Where characters live that NFKC turns into another one.
 _COMPATIBLE = ((0x80, 0x3400), (0xA640, 0xAC00), (0xF900, 0x10000), (0x1D400, 0x1F200))
@@ -32,6 +32,7 @@ _INVISIBLE = ((0x01, 0x09), (0x0B, 0x0D), (0x0E, 0x1E), (0x1F, 0x20), (0x7F, 0xA
               (0x300, 0x370), (0x115F, 0x1161), (0x180B, 0x180F), (0x200B, 0x2010),
               (0x202A, 0x202F), (0x2060, 0x2070), (0x20D0, 0x20F1), (0x3164, 0x3165),
               (0xFE00, 0xFE10), (0xFEFF, 0xFF00), (0xFFA0, 0xFFA1), (0xE0000, 0xE0200))  # fmt: skip
+_CONTROLS = [chr(code) for low, high in _INVISIBLE for code in range(low, high) if code < 128]
 # Letters that a reader takes for the Latin one (a part of Unicode's confusables.txt).
 _ALIKE = dict(zip("асеорхуіјѕһԁԛԝАВСЕНІЈКМОРЅТХУΑΒΕΖΗΙΚΜΝΟΡΤΥΧοѵνаɡɑ",
                   "aceopxyijshdqwABCEHIJKMOPSTXYABEZHIKMNOPTYXovvaga", strict=True))  # fmt: skip
@@ -63,23 +64,30 @@ def joined(texts: Sequence[str]) -> str:
     return whole
 
 
-def shadow(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
-    """The shadow, and the place in `text` of each of its characters (None: the same place)."""
-    if text.isascii() and not _CONTROL.search(text):
-        plain, places = text, None
-    else:
+class Shadow(NamedTuple):
+    """The shadow, and the place in the text of each of its characters (None: the same place)."""
+
+    text: str
+    places: npt.NDArray[np.intp] | None
+    forms: list[re.Pattern[str]]  # those of reserved.py that may still show up behind a wall
+
+
+def shadow(text: str) -> Shadow:
+    """What the rules look at; pseudonyms, and what is nobody's, are walls."""
+    plain, places = text, None
+    if not text.isascii() or any(char in text for char in _CONTROLS):
         plain, places = _folded(text)
     if "<" in plain:
         plain = TOKEN.sub(lambda match: WALL * len(match[0]), plain)
-    return reserved.walled(plain, WALL), places
+    forms = reserved.marked(plain)
+    return Shadow(reserved.unnamed(reserved.walled(plain, forms, WALL), WALL), places, forms)
 
 
 def _folded(text: str) -> tuple[str, npt.NDArray[np.intp] | None]:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    table = _table()
-    plain = table[np.minimum(codes, _SIZE - 1)]
-    far = codes >= _SIZE
-    plain[far] = codes[far]
+    plain = _table().take(codes, mode="clip")
+    if codes.max(initial=0) >= _SIZE:
+        plain = np.where(codes < _SIZE, plain, codes)
     seen = plain != _NOTHING
     places = None
     if not seen.all():

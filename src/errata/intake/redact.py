@@ -16,7 +16,8 @@ import hashlib
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -91,9 +92,6 @@ class Redacted(NamedTuple):
     findings: list[Finding]
 
 
-Named = tuple[Finding, str]  # and the pseudonym that stands for it
-
-
 @cache
 def _active(
     off: tuple[str, ...], on: tuple[str, ...], own: tuple[str, ...], pipeline: str | None
@@ -146,7 +144,7 @@ def load_policy(ws: Workspace) -> Policy:
 
 def tokens(value: str, key: bytes) -> set[str]:
     """Every pseudonym that a value may have got, whichever rule found it."""
-    shadow = fold.shadow(value)[0]
+    shadow = fold.shadow(value).text
     forms = {(rule.tag, form) for rule in RULES for form in (shadow, rule.canon(shadow))}
     return {f"<{tag}:{keyed_hash(key, tag, form)[:8]}>" for tag, form in forms}
 
@@ -185,11 +183,21 @@ def process_key() -> bytes:
 
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
-    inner, outer = _padded(key)
-    inner, outer = inner.copy(), outer.copy()
-    inner.update("\x1f".join(parts).encode("utf-8", "surrogatepass"))
+    *first, last = parts
+    begun, outer = _begun(key, *first)
+    inner, outer = begun.copy(), outer.copy()
+    inner.update(last.encode("utf-8", "surrogatepass"))
     outer.update(inner.digest())
     return outer.hexdigest()
+
+
+@lru_cache(maxsize=256)
+def _begun(key: bytes, *first: str) -> tuple[Hash, Hash]:
+    """Both hashes, the inner one of all parts but the last: a tag goes before many values."""
+    inner, outer = _padded(key)
+    inner = inner.copy()
+    inner.update("".join(f"{part}\x1f" for part in first).encode("utf-8", "surrogatepass"))
+    return inner, outer
 
 
 @lru_cache(maxsize=8)
@@ -238,24 +246,27 @@ def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list
 
 
 def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
-    shadow, places = fold.shadow(fold.joined(texts))
+    shadow, places, forms = fold.shadow(fold.joined(texts))
     outer = list(fold.starts(texts))
     inner = outer
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
-    done: dict[int, list[Named]] = {}
-    for start, stop, rank, whole, number in _outermost(list(rounds(shadow, inner, tuple(rules)))):
-        rule, value = rules[rank], shadow[start:stop]
-        name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
-        if places is not None:
-            start, stop = int(places[start]), int(places[stop - 1]) + 1
-        first = outer[number]
-        finding = Finding(rule.id, start - first, stop - first, rule.tag)
-        done.setdefault(number, []).append((finding, f"<{rule.tag}:{name}>"))
-    return [
-        _replaced(text, done[number]) if number in done else Redacted(text, [])
-        for number, text in enumerate(texts)
-    ]
+    found = _outermost(list(rounds(shadow, inner, tuple(rules), forms)))
+    out: list[Redacted] = []
+    for number, spans in groupby(found, itemgetter(4)):
+        out += [Redacted(text, []) for text in texts[len(out) : number]]
+        parts, findings, text, first, at = [], list[Finding](), texts[number], outer[number], 0
+        for start, stop, rank, whole, _ in spans:
+            rule, value = rules[rank], shadow[start:stop]
+            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
+            if places is not None:
+                start, stop = int(places[start]), int(places[stop - 1]) + 1
+            start, stop = start - first, stop - first
+            findings.append(Finding(rule.id, start, stop, rule.tag))
+            parts.append(f"{text[at:start]}<{rule.tag}:{name}>")
+            at = stop
+        out.append(Redacted("".join((*parts, text[at:])), findings))
+    return out + [Redacted(text, []) for text in texts[len(out) :]]
 
 
 def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:
@@ -272,16 +283,6 @@ def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:
 
 def _outer(span: Span) -> tuple[int, int]:
     return span[0], -span[1]
-
-
-def _replaced(text: str, done: list[Named]) -> Redacted:
-    parts: list[str] = []
-    at = 0
-    for finding, token in done:
-        parts += text[at : finding[1]], token
-        at = finding[2]
-    parts.append(text[at:])
-    return Redacted("".join(parts), [finding for finding, _ in done])
 
 
 def redactor(ws: Workspace, policy: Policy) -> Callable[[str], Redacted]:

@@ -7,6 +7,7 @@ the rules such a value is a wall, as a pseudonym is: in no sentence does any rul
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple
 
 
@@ -74,19 +75,41 @@ _NAME_ZH = re.compile(
 _MARKS: dict[str, list[re.Pattern[str]]] = {}
 for _mark, _pattern in FORMS:
     _MARKS.setdefault(_mark, []).append(_pattern)
-# Most forms have three zeros or a fictitious name: one look for those instead of twenty.
+# Most forms have three zeros or a fictitious name: one look for those, and others only around them.
 _SHARED = ("000", "mpl_", "oe")
-_GROUPS = [(shared, [mark for mark in _MARKS if shared in mark]) for shared in _SHARED] + [
-    ("", [mark for mark in _MARKS if not any(shared in mark for shared in _SHARED)])
-]
+_GROUPS = [(shared, [mark for mark in _MARKS if shared in mark]) for shared in _SHARED]
+_ALONE = [mark for mark in _MARKS if not any(shared in mark for shared in _SHARED)]
+_REACH = max(map(len, _MARKS))
+_FREQUENT = "zqxjkvbpygfwmucldrhsnioate. "  # of what is not here there is less
 
 
-def walled(text: str, wall: str) -> str:
-    """The text with walls in the places of such values."""
+def _seen(mark: str) -> re.Pattern[str]:
+    """The mark, found by its rarest character: `re` runs to one at 10 GB/s, `find` to four at 1."""
+    at = min(range(len(mark)), key=lambda at: _FREQUENT.find(mark[at]))
+    before, here, behind = (re.escape(part) for part in (mark[:at], mark[at], mark[at + 1 :]))
+    return re.compile(f"{here}(?<={before}.)(?={behind})")
+
+
+_SEEN = {mark: _seen(mark) for mark in (*_SHARED, *_ALONE)}
+
+
+def marked(text: str) -> list[re.Pattern[str]]:
+    """The forms whose marks are in the text. A wall makes no mark: there will be no others."""
+    found = [mark for mark in _ALONE if _SEEN[mark].search(text)]
     for shared, marks in _GROUPS:
-        if shared in text:
-            for mark in marks:
-                if mark in text:
-                    for pattern in _MARKS[mark]:
-                        text = pattern.sub(lambda match: wall * len(match[0]), text)
+        places = (match.start() for match in _SEEN[shared].finditer(text))
+        around = "\n".join(text[max(at - _REACH, 0) : at + _REACH] for at in places)
+        found += [mark for mark in marks if mark in around]
+    return [pattern for mark in found for pattern in _MARKS[mark]]
+
+
+def walled(text: str, forms: Iterable[re.Pattern[str]], wall: str) -> str:
+    """The text with walls in the places of such values."""
+    for pattern in forms:
+        text = pattern.sub(lambda match: wall * len(match[0]), text)
+    return text
+
+
+def unnamed(text: str, wall: str) -> str:
+    """The text with walls in the places of the Chinese names."""
     return text if text.isascii() else _NAME_ZH.sub(wall * 2, text)

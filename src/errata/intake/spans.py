@@ -11,18 +11,18 @@ The rules look again where something was found, with walls in its place, until n
 from __future__ import annotations
 
 import re
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
+from functools import lru_cache
 
-from errata.intake import fold, reserved
+from errata.intake import fold, gates, reserved
 from errata.intake.rules.rule import BEFORE, Gate, Rule
 
 # From what was found a later round looks so far to both sides: no match but a private key is
 # longer, and of those the first round leaves none.
 REACH = 1024
+SHORT, KNOWN = 64, 1 << 14  # shapes of numbers: how long they are at most, how many are known
 
 
 # Plain tuples: a named one takes eight times as long to make, and a row makes three of them.
@@ -30,91 +30,124 @@ REACH = 1024
 # of several tags met and the union was taken), and the number of its text.
 Span = tuple[int, int, int, bool, int]
 # Where to look: number of the text, first and last place where a match may begin, where it must
-# end, and how many digits there are at most: what the gate matched is no shorter.
-Window = tuple[int, int, int, int, int]
+# end, and the shape of what the gate found, with two characters before it and one behind.
+Window = tuple[int, int, int, int, bytes]
 Windows = list[Window]
-MANY = sys.maxsize
 _PIECE = re.compile(f"[^{fold.WALL}]+")
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A gate, the rules behind it with their ranks, and where it is open."""
+class Behind:
+    """A gate, and the rules behind it with their ranks."""
 
     gate: Gate | None
     rules: tuple[tuple[int, Rule], ...]
-    windows: Windows
+    shaped: bool  # whether its rules have shapes of their own
+    known: dict[bytes, tuple[int, ...]] = field(default_factory=dict)
+
+    def asked(self, windows: Windows) -> Iterator[tuple[int, Rule, Windows]]:
+        """The windows that each rule has to look at: of numbers, those of a shape of its own.
+
+        Of nine rules of numbers one or two have the shape, and few shapes are ever met.
+        """
+        if not self.shaped:
+            yield from ((rank, rule, windows) for rank, rule in self.rules)
+            return
+        sorted_out: list[Windows] = [[] for _ in self.rules]
+        for window in windows:
+            fitting = self.known.get(window[4])
+            if fitting is None:
+                fitting = self._learn(window[4])
+            for place in fitting:
+                sorted_out[place].append(window)
+        yield from ((*which, those) for which, those in zip(self.rules, sorted_out, strict=True))
+
+    def _learn(self, shape: bytes) -> tuple[int, ...]:
+        if len(shape) > SHORT:  # shapes are searched in quadratic time
+            return tuple(range(len(self.rules)))
+        fitting = tuple(
+            place
+            for place, (_, rule) in enumerate(self.rules)
+            if rule.shape is None or rule.shape.search(shape)
+        )
+        if len(self.known) < KNOWN:
+            self.known[shape] = fitting
+        return fitting
 
 
-def rounds(shadow: str, starts: Sequence[int], rules: tuple[Rule, ...]) -> Iterator[list[Span]]:
+Opened = tuple[Behind, Windows]
+
+
+def rounds(
+    shadow: str,
+    starts: Sequence[int],
+    rules: tuple[Rule, ...],
+    forms: Sequence[re.Pattern[str]] = (),
+) -> Iterator[list[Span]]:
     """What the rules find, then what they find where that is a wall, until they find nothing.
 
     Each round in order, overlapping matches joined under the name of the earliest rule. `starts`
-    are the places where texts of the batch begin, and last the place behind its end.
+    are the places where texts of the batch begin, and last the place behind its end; `forms`, what
+    may turn out to be nobody's when there is a wall beside it.
     """
-    opened = _first(shadow, starts, rules)
+    behind, words = _prepared(rules)
+    opened = _first(gates.View(shadow, words), starts, behind)
     while found := _found(shadow, opened):
         merged = _merged(sorted(found), rules)
         yield merged
-        shadow = _walled(shadow, merged)
-        opened = _again(shadow, opened, _near(merged, starts))
+        shadow = reserved.walled(_walled(shadow, merged), forms, fold.WALL)
+        opened = _again(shadow, starts, words, opened, merged)
 
 
 @lru_cache(maxsize=64)
-def _behind(rules: tuple[Rule, ...]) -> list[tuple[Gate | None, tuple[tuple[int, Rule], ...]]]:
-    """Each gate with the rules behind it."""
-    gates = dict.fromkeys(rule.gate for rule in rules)
-    return [(gate, tuple((n, r) for n, r in enumerate(rules) if r.gate is gate)) for gate in gates]
+def _prepared(rules: tuple[Rule, ...]) -> tuple[list[Behind], gates.Words]:
+    """Each gate with the rules behind it, and the words that gates look for."""
+    known = dict.fromkeys(rule.gate for rule in rules)
+    words = {word for gate in known if gate and gate.lower for word in gate.words}
+    behind = []
+    for gate in known:
+        these = tuple((n, rule) for n, rule in enumerate(rules) if rule.gate is gate)
+        behind.append(Behind(gate, these, bool(gate) and any(rule.shape for _, rule in these)))
+    return behind, gates.Words(sorted(words))
 
 
-def _first(shadow: str, starts: Sequence[int], rules: tuple[Rule, ...]) -> list[Opened]:
+def _first(view: gates.View, starts: Sequence[int], behind: list[Behind]) -> list[Opened]:
     """Where each gate is open, of those that are open at all."""
-    low = fold.lower(shadow)
-    ascii_only = shadow.isascii()
     opened = []
-    spoken: dict[str, list[int]] = {}
-    for gate, behind in _behind(rules):
-        text = low if gate and gate.lower else shadow
-        if gate is None:
+    for one in behind:
+        if one.gate is None:
             windows = _texts(range(len(starts) - 1), starts)
-        elif gate.wide and ascii_only:
-            continue
-        elif gate.around:
-            places = _matched(text, gate) if gate.pattern else _spoken(text, gate, spoken)
-            windows = _local(places, starts, gate, gate.around)
         else:
-            windows = _texts(sorted(_hit(text, starts, gate)), starts)
+            found = gates.places(view, one.gate)
+            if one.gate.around:
+                windows = _local(found, view, starts, one.gate, one.gate.around, one.shaped)
+            else:
+                windows = _texts(_numbers(found, starts), starts)
         if windows:
-            opened.append(Opened(gate, behind, windows))
+            opened.append((one, windows))
     return opened
 
 
 def _texts(numbers: Iterable[int], starts: Sequence[int]) -> Windows:
-    return [(n, starts[n], starts[n + 1] - 1, starts[n + 1] - 1, MANY) for n in numbers]
+    return [(n, starts[n], starts[n + 1] - 1, starts[n + 1] - 1, b"") for n in numbers]
 
 
-def _hit(text: str, starts: Sequence[int], gate: Gate) -> set[int]:
-    """The texts in which the gate opens."""
-    hit: set[int] = set()
-    if gate.pattern:
-        search = gate.pattern.search
-        match = search(text)
-        while match:
-            hit.add(number := bisect_right(starts, match.start()) - 1)
-            match = search(text, starts[number + 1])
-    for word in gate.words:
-        place = text.find(word)
-        while place >= 0:
-            hit.add(number := bisect_right(starts, place) - 1)
-            place = text.find(word, starts[number + 1])
-    return hit
+def _numbers(places: Iterable[gates.Place], starts: Sequence[int]) -> list[int]:
+    """The texts that the places are in."""
+    return sorted({bisect_right(starts, start) - 1 for start, _ in places})
 
 
 def _local(
-    places: Iterable[tuple[int, int]], starts: Sequence[int], gate: Gate, around: tuple[int, int]
+    places: Iterable[gates.Place],
+    view: gates.View,
+    starts: Sequence[int],
+    gate: Gate,
+    around: tuple[int, int],
+    shaped: bool,
 ) -> Windows:
     """The neighbourhood of each place where the gate opens."""
     before, behind = around
+    shape, groups = view.shape, view.groups if shaped else b""
     number, low, end = 0, 0, 0  # the text that the last match was in
     local = []
     for start, stop in places:
@@ -122,95 +155,57 @@ def _local(
             number = bisect_right(starts, stop - 1) - 1
             low, end = starts[number], starts[number + 1] - 1
         first, high = start - before, stop + behind
-        last = start if gate.words else stop
-        local.append(
-            (number, first if first > low else low, last, high if high < end else end, stop - start)
-        )
+        first = first if first > low else low
+        high = high if high < end else end
+        if gate.needs and not gate.needs.search(shape, first, high):
+            continue
+        last = start if gate.words else stop - 1
+        local.append((number, first, last, high, groups[start - 2 if start > 1 else 0 : stop + 1]))
     return local
 
 
-def _matched(text: str, gate: Gate) -> list[tuple[int, int]]:
-    """Start and end of all matches of the gate's pattern."""
-    return [match.span() for match in gate.pattern.finditer(text)] if gate.pattern else []
-
-
-def _spoken(text: str, gate: Gate, known: dict[str, list[int]]) -> list[tuple[int, int]]:
-    """Start and end of all words of the gate, in order; gates share what is known of a word.
-
-    `str.find` needs 0.4 ns a byte for a word of letters. Among Chinese characters it needs more
-    than one pattern of all the gate's words does.
-    """
-    for word in gate.words:
-        if word.isascii() and word not in known:
-            known[word] = _all(text, word)
-    places = [(at, at + len(word)) for word in gate.words for at in known.get(word, ())]
-    if not text.isascii():
-        wide = _wide(gate)
-        match = wide.search(text) if wide else None
-        while wide and match:
-            places.append(match.span())
-            match = wide.search(text, match.start() + 1)
-    return sorted(places)
-
-
-def _all(text: str, word: str) -> list[int]:
-    places = []
-    at = text.find(word)
-    while at >= 0:
-        places.append(at)
-        at = text.find(word, at + 1)
-    return places
-
-
-@cache
-def _wide(gate: Gate) -> re.Pattern[str] | None:
-    """The words of the gate that are not of ASCII, as one pattern."""
-    words = [re.escape(word) for word in gate.words if not word.isascii()]
-    return re.compile("|".join(words)) if words else None
-
-
-def _again(shadow: str, opened: list[Opened], near: dict[int, Windows]) -> list[Opened]:
+def _again(
+    shadow: str, starts: Sequence[int], words: gates.Words, opened: list[Opened], found: list[Span]
+) -> list[Opened]:
     """What is still open of the windows near what was found."""
-    low = ""
+    numbers, near = {span[4] for span in found}, dict[int, Windows]()
     narrow = []
-    for gate, behind, windows in ((one.gate, one.rules, one.windows) for one in opened):
-        left = [window for window in windows if window[0] in near]
-        if gate and left:
-            if gate.lower:
-                low = low or fold.lower(shadow)
-            left = list(_still(low if gate.lower else shadow, gate, left))
+    for behind, windows in opened:
+        left = [window for window in windows if window[0] in numbers]
+        if behind.gate and left:
+            left = _still(shadow, words, behind.gate, left, behind.shaped)
         # A rule of a policy is not known to reach no farther: it looks at whole texts again.
-        if gate and any(window[3] - window[1] > REACH for window in left):
+        if behind.gate and any(window[3] - window[1] > REACH for window in left):
+            near = near or _near(found, starts)
             left = list(_common(left, near))
         if left:
-            narrow.append(Opened(gate, behind, left))
+            narrow.append((behind, left))
     return narrow
 
 
-def _still(text: str, gate: Gate, windows: Windows) -> Windows:
-    if gate.pattern:
-        search = gate.pattern.search
-        # One character more on the left: a pattern may begin with what stands before a value.
-        return [window for window in windows if search(text, window[1] - 1, window[3])]
+def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows, shaped: bool) -> Windows:
+    """Those in which the gate is still open, each as a text of a batch."""
+    # One character more on the left: a gate may ask for what stands before a value.
+    pieces = [shadow[first - 1 : high] for _, first, _, high, _ in windows]
+    view = gates.View(fold.SEPARATOR.join(("", *pieces)), words)
+    places = gates.places(view, gate)
+    if not places:
+        return []
+    starts, groups = list(fold.starts(pieces)), view.groups if shaped else b""
     return [
-        window
-        for window in windows
-        if any(text.find(word, window[1], window[3]) >= 0 for word in gate.words)
+        (*windows[number][:4], groups[starts[number] : starts[number + 1] - 1])
+        for number in _numbers(places, starts)
     ]
 
 
 def _found(shadow: str, opened: list[Opened]) -> list[Span]:
     found: list[Span] = []
-    for one in opened:
-        enough = {0: one.windows}
-        for rank, rule in one.rules:
-            least = rule.digits
-            if least not in enough:
-                enough[least] = [window for window in one.windows if window[4] >= least]
+    for behind, open_at in opened:
+        for rank, rule, windows in behind.asked(open_at):
             if rule.spans:
-                found += _own(shadow, one.windows, rank, rule.spans)
+                found += _own(shadow, windows, rank, rule.spans)
             else:
-                _match(shadow, enough[least], rank, rule, found)
+                _match(shadow, windows, rank, rule, found)
     return found
 
 
@@ -292,7 +287,7 @@ def _walled(shadow: str, found: Iterable[Span]) -> str:
     for start, end, *_ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end
-    return reserved.walled("".join(parts) + shadow[at:], fold.WALL)
+    return "".join(parts) + shadow[at:]
 
 
 def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
@@ -301,13 +296,13 @@ def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
     for start, stop, _, _, number in found:
         low, end = starts[number], starts[number + 1] - 1
         if end - low <= REACH:
-            near[number] = [(number, low, end, end, MANY)]
+            near[number] = [(number, low, end, end, b"")]
             continue
         first, last = max(low, start - REACH), min(end, stop + REACH)
         there = near.setdefault(number, [])
         if there and first <= there[-1][2]:
             first = there.pop()[1]
-        there.append((number, first, last, min(end, last + REACH), MANY))
+        there.append((number, first, last, min(end, last + REACH), b""))
     return near
 
 

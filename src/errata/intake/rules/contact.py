@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from errata.intake.checks import (
     area_code,
     mail_form,
@@ -23,6 +25,7 @@ from errata.intake.rules.rule import (
     ORDER_OR_ACCOUNT,
     SIGNS,
     Rule,
+    number,
     rx,
 )
 
@@ -81,6 +84,8 @@ _AFTER_1 = rf"""(?:[3-9][0-9]{{9}}|[3-9][0-9]{_S}[0-9]{{4}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{3}}{_S}[0-9]{{4}}
               |[3-9][0-9]{{2}}{_S}[0-9]{{4}}{_S}[0-9]{{3}}
               |[3-9][0-9]{_S}(?:[0-9]{{8}}|[0-9]{{3}}{_S}[0-9]{{5}})|\ [3-9](?:\ [0-9]){{9}})"""
+# The one that begins it stands by itself, or behind 86, 086 or 0086.
+_SHAPE = r"(?<![0oi])(?:i|[0o]d{2,4})" + _AFTER_1.replace("[3-9]", "d").replace("[0-9]", "d")
 CN_MOBILE = Rule(
     "cn-mobile",
     "PHONE",
@@ -118,7 +123,7 @@ CN_MOBILE = Rule(
     check=real_phone,
     canon=phone_key,
     not_after=ORDER,
-    digits=11,
+    shape=number(_SHAPE + r"(?!d)", re.VERBOSE),
 )
 SPOKEN_MOBILE = Rule(
     "cn-mobile-spoken",
@@ -192,7 +197,11 @@ PHONE = Rule(
     check=phone_number,
     canon=phone_key,
     not_after=ORDER,
-    digits=9,
+    # Nine places (an extension counts), and a plus, a zero, or three, three and four digits.
+    shape=number(
+        r"(?=.*d[-. ()/·_0oi]{8})"
+        r".*(?:\+|o|(?<![0oia])ddd[-. )]{0,2}ddd[-. ]?dddd(?!d))"
+    ),
 )
 PHONE_PLAIN = Rule(
     "phone-plain",
@@ -214,7 +223,7 @@ PHONE_PLAIN = Rule(
     check=area_code,
     canon=phone_key,
     not_after=ORDER_OR_ACCOUNT,
-    digits=10,
+    shape=number(r"(?<![0oia])0d{9}(?![0oia])"),
 )
 PHONE_NAMED = Rule(
     "phone-named",

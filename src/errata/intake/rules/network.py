@@ -5,7 +5,7 @@ from __future__ import annotations
 from errata.intake.checks import ipv6, letters_and_digits, mac, routable, secret_value
 from errata.intake.rules.rule import DOTS, ORDER, SIGNS, Rule, gate, rx
 
-COLONS = gate("colons", r":[0-9A-Fa-f]{0,4}:")
+COLONS = gate("colons", rb":[0a]{0,4}:")
 IPV4 = Rule(
     "ipv4",
     "IP",
@@ -59,7 +59,7 @@ MAC_HYPHENS = Rule(
     "mac-hyphens",
     "MAC",
     rx(rf"{_BEFORE_MAC}{_OCTET}-(?:{_OCTET}-){{4}}{_OCTET}{_AFTER_MAC}"),
-    gate("hyphens", f"-{_OCTET}-{_OCTET}-"),
+    gate("hyphens", rb"-[0a]{2}-[0a]{2}-"),
     catches=("mac ⟦3C-22-FB-4D-0A-91⟧.", "网卡⟦3c-22-fb-4d-0a-91⟧掉线"),
     spares=("20-25-12-16-10-30", "3c-22-fb-4d-0a", "3c:22-fb:4d-0a:91"),
     check=mac,
@@ -88,7 +88,7 @@ URL_PASSWORD = Rule(
     rx(
         r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@<>\x00-\x1f]{1,64}:(?P<value>[^\s/@<>\x00-\x1f]{3,128})@"
     ),
-    gate("url with a name", r"://[^\s/]{1,80}:"),
+    gate("url with a name", rb"://[^\s/\x1e]{1,80}:"),
     catches=(
         "postgres://app:⟦s3cr3t⟧@db.example.com/x",
         "用https://u:⟦pass⟧@git.example.cn拉取",

@@ -7,6 +7,8 @@ looser words between, it must look like nothing but a password.
 
 from __future__ import annotations
 
+import re
+
 from errata.intake.checks import secret_value, short_digits, strong_value, very_strong_value
 from errata.intake.rules.rule import Rule, rx, words
 
@@ -16,7 +18,12 @@ SECRET_WORD = words(
     "pass pwd psw pw secret token key credential login logon 密码 口令 密钥 暗号 秘钥 令牌 账密",
     around=(0, 420),
 )
-BEHIND_WORD = words("after a value", "pass pwd 密码 口令", around=(220, 24))
+BEHIND_WORD = words(
+    "after a value",
+    "pass pwd 密码 口令",
+    around=(220, 24),
+    needs=re.compile(rb"[0!@#$%^&*+=~_]"),  # what makes a value a very strong one
+)
 PIN_WORD = words("pin word", "pass pwd pin 密码 口令", around=(0, 32))
 
 # A password as people type one: printable ASCII without quotes, commas and angle brackets, and not

@@ -20,55 +20,63 @@ from typing import Any
 class Gate:
     """Something that stands wherever a rule behind the gate could match, and is found fast.
 
-    `words` go through `str.find` at 1.5 GB/s each, a pattern that begins with a set of characters
-    through `re` at 250 MB/s. A gate asks only for what is there, never for what is not: then it
-    cannot open when a part of the text is taken away, and the later rounds of redact.py look only
-    behind gates that were open in the first.
+    Of `words`, `shape` and `pattern` a gate has one. A shape is of the text in which every digit is
+    `0`, every letter of ASCII `a`, and what is not of Latin-1 the byte 0xff; with `begins` it is
+    tried at those bytes alone, with `run` at each run of so many letters, digits, hyphens and
+    underscores, from the character before it. A pattern needs a character that is not ASCII. A gate
+    asks only for what is there, never for what is not: then it cannot open when a part of the text
+    is taken away, and the later rounds of spans.py look only behind gates that were open in the
+    first.
 
-    Without `around` the rules look at the whole text; with it, at what the gate matched, as far
+    Without `around` the rules look at the whole text; with it, at what the gate found, as far
     before it as the first number says and as far behind it as the second. A match begins no later
-    than a word begins, or a pattern's match ends.
+    than a word begins, and before what else was found ends. `needs` is a shape that each
+    neighbourhood has.
     """
 
     id: str
     words: tuple[str, ...] = ()
+    lower: bool = False  # words of lower-case letters, however they are written
+    shape: re.Pattern[bytes] | None = None
+    begins: bytes = b""
+    run: int = 0
     pattern: re.Pattern[str] | None = None
-    lower: bool = False  # looked for in the lower-case text: faster than ignoring case
     around: tuple[int, int] | None = None
-    wide: bool = False  # the pattern needs a character that is not ASCII
+    needs: re.Pattern[bytes] | None = None
 
 
-def words(id: str, told: str, around: tuple[int, int] | None = None) -> Gate:
+def words(id: str, told: str, **more: Any) -> Gate:
     """A gate of words, told with spaces between; those of letters are in lower case."""
-    return Gate(id, tuple(told.split()), lower=True, around=around)
+    return Gate(id, tuple(told.split()), lower=True, **more)
 
 
-def gate(id: str, pattern: str, **more: Any) -> Gate:
-    """A gate of a pattern; with `lower`, it is one of lower-case letters."""
+def gate(id: str, pattern: str | bytes, **more: Any) -> Gate:
+    """A gate of a shape, or of a pattern that needs a character that is not ASCII."""
+    if isinstance(pattern, bytes):
+        return Gate(id, shape=re.compile(pattern), **more)
     return Gate(id, pattern=re.compile(pattern, re.ASCII), **more)
 
 
 AT = Gate("at", ("@",))
-# Digits and what may stand between them: all rules of numbers look only there, each where there
-# are enough digits for it. `+(` or two letters may stand before, an extension behind.
-NUMBER = gate("number", r"[0-9][-. ()/·_0-9]{6,}", around=(4, 24))
-DOTS = gate("dots", r"\.[0-9]{1,3}\.[0-9]{1,3}\.", around=(3, 8))
-LONG = gate("long", r"[^A-Za-z0-9_-][A-Za-z0-9_-]{16,}", around=(11, 180))
+# Digits and what may stand between them: all rules of numbers look only there, each where the shape
+# is one of its own. `+(` or two letters may stand before, an extension behind.
+NUMBER = gate("number", rb"0[-. ()/\xb7_0]{6,}", around=(4, 24))
+DOTS = gate("dots", rb"\.0{1,3}\.0{1,3}\.", around=(3, 8))
+# No key is of digits alone, but for one that is longer, and those that begin with a name and a dot.
+LONG = gate("long", rb"(?s)\.|.*a|.{33}", run=16, around=(11, 180))
 # Where a letter of the province stands before a letter of the city.
 PLATE = gate(
     "plate",
     r"[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][A-Za-z]",
-    wide=True,
     around=(0, 16),
 )
 NUMERALS = gate(
     "numerals",
     r"[零〇一二三四五六七八九幺两](?:[\s、,-]?[零〇一二三四五六七八九幺两0-9]"
     r"|(?<=[0-9].)|(?<=[0-9][\s、,-].))",
-    wide=True,
 )
 # A parameter of a link, or an `at` in brackets.
-SIGNS = gate("signs", r"[?&;#\[({](?:[a-z_-]{2,24}=|\s?(?:at|@|艾特)\s?[\])}])", lower=True)
+SIGNS = gate("signs", rb".(?:[a_-]{2,24}=|\s?(?:aa|@|\xff\xff)\s?[\])}])", begins=rb"?&;#[({")
 NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
@@ -91,7 +99,6 @@ ADDRESS_WORD = gate(
     "address word",
     r"[号弄室栋幢单楼座](?:(?<=[0-9零〇一二三四五六七八九十百A-Za-z].)"
     r"|(?<=[0-9零〇一二三四五六七八九十百A-Za-z]\s.))",
-    wide=True,
 )
 
 # A number that these words announce is a number of theirs: an order, a parcel, a thing.
@@ -144,8 +151,9 @@ class Rule:
     Where the pattern has a group `value`, only that group is replaced. `gate` says where a match is
     possible at all (None: anywhere); `not_after`, the words before a match that say it is none;
     `sheds`, that a match which is not confirmed may be one without what hangs on behind a gap;
-    `digits`, that behind the gate NUMBER the rule only looks where there are so many. `spans` takes
-    the place of all this for a rule of a policy (own.py): it looks at a piece of a text by itself.
+    `shape`, what is in the shape of all that the rule matches behind the gate NUMBER, with two
+    characters before it and one behind. `spans` takes the place of all this for a rule of a policy
+    (own.py): it looks at a piece of a text by itself.
     """
 
     id: str
@@ -158,8 +166,14 @@ class Rule:
     canon: Callable[[str], str] = _same
     not_after: re.Pattern[str] | None = None
     sheds: bool = False
-    digits: int = 0
+    shape: re.Pattern[bytes] | None = None
     spans: Callable[[str], Iterator[tuple[int, int]]] | None = None
+
+
+def number(pattern: str, flags: int = 0) -> re.Pattern[bytes]:
+    """The shape of a number, in which `d` is any digit: in the shapes that are asked for it `i` is
+    a one and `o` a zero that begin a group of digits, and `0` is any other digit."""
+    return re.compile(pattern.replace("d", "[0oi]").encode("latin-1"), flags)
 
 
 def rx(pattern: str) -> re.Pattern[str]:

@@ -11,7 +11,7 @@ JWT = Rule(
     "jwt",
     "JWT",
     rx(r"""(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{6,}\.eyJ[A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]*"""),
-    Gate("jwt", ("eyJ",)),
+    words("jwt", "eyj"),
     catches=(
         "令牌⟦eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTYifQ.SflKxwRJSMeKKF2QT4fw⟧。",
         "cookie ⟦eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.⟧",
@@ -27,7 +27,7 @@ PEM = Rule(
         + _END
         + ")"
     ),
-    Gate("private", ("PRIVATE KEY",)),
+    Gate("private", ("private key",), lower=True),
     catches=(
         "key: ⟦-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----⟧ end",
         "截断的⟦-----BEGIN RSA PRIVATE KEY-----\nMIIEow⟧",
