@@ -24,7 +24,7 @@ def test_every_kind_is_there_in_both_languages_and_every_split():
         for language in ("en", "zh"):
             mine = [c for c in TASKS if (c.split, c.language) == (split, language)]
             assert {case.family for case in mine} == KINDS
-            assert len(mine) == (400 if split == "tune" else 150)
+            assert len(mine) == 150
 
 
 def test_the_reference_is_right_and_gives_no_failure():

@@ -28,7 +28,7 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "smalltalk": {"tune": 40, "dev": 10, "heldout": 40},
     "lookalike": {"tune": 140, "dev": 40, "heldout": 70},
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
-    "agent": {"tune": 400, "dev": 20, "heldout": 150},
+    "agent": {"tune": 150, "dev": 20, "heldout": 150},
 }  # a language
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
