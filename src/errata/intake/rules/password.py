@@ -31,8 +31,13 @@ PIN_WORD = words("pin word", "pass pwd pin 密码 口令", around=(0, 32))
 _LAST = r"[!#-&*+\-/-9=@-Z^_a-z~]"
 _TYPED = rf"[!#-&(-+\--:=?-_a-~]{{3,127}}{_LAST}"
 VALUE = rf"(?P<value>{_TYPED})"
-# In prose the other signs too, where something follows without a space.
-_SPOKEN = rf"(?P<value>(?:[!#-&(-+\--:=?-_a-~]|[,;<>'`\"](?=[!#-&(-+\--:=?-_a-~])){{3,127}}{_LAST})"
+# In prose the other signs too, where something follows without a space, but for a tag of HTML: a
+# report quotes an answer as `465569.</pre>`.
+_SIGN = r"[!#-&(-+\--:=?-_a-~]"
+_SPOKEN = (
+    rf"(?P<value>(?:{_SIGN}|[,;>'`\"](?={_SIGN})"
+    rf"|<(?!/?[a-z]+>)(?={_SIGN})){{3,127}}{_LAST})"
+)
 _WHOSE = [
     "api",
     "secret",
@@ -141,6 +146,7 @@ PROSE = Rule(
         "password for the account is not set",
         "the password to the portal was Changed",
         "We pass 3:1 as the ratio",
+        "<pre>The password is 465569.</pre></td>",
     ),
     check=strong_value,
 )
