@@ -12,6 +12,8 @@ import pytest
 from errata import jsonl
 from errata.build import made, private, stage
 from errata.build.heldout import HeldOut
+from errata.build.lint import Limits
+from errata.build.sample import Mix
 from errata.errors import BadInput
 from errata.intake.redact import Policy
 from errata.records import Case, Failure, Message, Predicate, PreferencePair, SftExample
@@ -315,7 +317,7 @@ def test_a_twin_of_another_label_is_no_twin(ws: Workspace) -> None:
 
 
 def test_the_mix_is_kept_and_told(ws: Workspace) -> None:
-    mix = stage.Mix(label={"jailbreak": 0.5, "privacy": 0.5})
+    mix = Mix(label={"jailbreak": 0.5, "privacy": 0.5})
     data = stage.main(ws, CONFIG.model_copy(update={"mix": mix})).data
     labels = [row.scenario for row in everything(ws, "sft", SftExample)]
     assert (labels.count("jailbreak"), labels.count("privacy")) == (1, 1)
@@ -341,7 +343,7 @@ def test_a_worse_chosen_answer_stops_the_build_and_all_of_them_are_listed(ws: Wo
 
 def test_thresholds_stand_beside_the_version_id_and_do_not_change_it(ws: Workspace) -> None:
     seen = []
-    for limits in (stage.Limits(), stage.Limits(min_per_label=3)):
+    for limits in (Limits(), Limits(min_per_label=3)):
         stage.main(ws, CONFIG.model_copy(update={"lint": limits}))
         seen.append(json.loads((ws.data / "version.json").read_text()))
     assert seen[0]["id"] == seen[1]["id"]
