@@ -152,7 +152,7 @@ def harvest(demo: Demo) -> None:
     demo.run("intake", "inbox/attacks.jsonl", "--source", "red_team")
     demo.run("intake", "inbox/business.jsonl", "inbox/agents.jsonl", "--source", "online")
     demo.run("intake", "inbox/sample_feedback.jsonl")  # answers that users put right
-    demo.run("build", "negatives.model=tiny")
+    demo.run("build")
 
 
 def align(demo: Demo) -> tuple[str, str]:

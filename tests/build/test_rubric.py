@@ -104,11 +104,11 @@ def test_templates_are_a_share_of_all_rows_and_twenty_at_least():
 
 
 def test_a_rewrite_is_taught_once_word_by_word():
-    same = [failure("other", f"Question {n * 104729}?", reference="Please ask the office.")
-            for n in range(5)]  # fmt: skip
+    told = {"reference": "Please ask the office.", "origin": "human"}
+    same = [failure("other", f"Question {n * 104729}?", **told) for n in range(5)]
     once = made.make(same, [], Config())
     assert (len(once.sft), once.verbatim, len(once.pairs)) == (1, 4, 5)
     assert len(made.make(same, [], Config(verbatim=3)).sft) == 3
     assert len(made.make(same, [], Config(verbatim=0)).sft) == 5
-    steps = [row.model_copy(update={"meta": {**row.meta, "step": 1}}) for row in same]
-    assert len(made.make(steps, [], Config()).sft) == 5, "steps of agents are no phrases"
+    known = [row.model_copy(update={"meta": {"reference": "It is 5."}}) for row in same]
+    assert len(made.make(known, [], Config()).sft) == 5, "a reference is the one right answer"

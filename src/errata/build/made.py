@@ -176,8 +176,8 @@ def _from_failures(made: Made, cases: Mapping[str, Case], config: Knobs, rubric:
         case = cases.get(str(failure.meta.get("case")))
         row = sft.from_failure(failure, answer, rubric)
         pair = pairs.from_failure(failure, answer, rubric)
-        # A step of an agent is right or wrong; that others took it too makes it no phrase.
-        fresh = "step" in failure.meta or made.teaches_anew(row, config.verbatim)
+        # A reference is the one right answer; what people, templates, teachers wrote is a wording.
+        fresh = answer.origin == "reference" or made.teaches_anew(row, config.verbatim)
         made.verbatim += not fresh
         made.add(row if fresh else None, pair, case, failure.prompt or "")
 

@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 from pydantic import Field
 
-from errata.build import better, pairs
+from errata.build import better, pairs, private
 from errata.build.made import Answered
 from errata.build.rubric import Rubric, pick
 from errata.build.sft import turns
 from errata.config import Section
+from errata.intake.redact import load_policy
 from errata.records import Case, PreferencePair
 from errata.text import bare, jaccard, shingles
 from errata.workspace import Workspace
@@ -60,8 +61,12 @@ def sample(
         decoding = Decoding(length, knobs.temperature, seed)
         for own, text in zip(said, ask(ws, candidate, prompts, decoding, "negatives"), strict=True):
             own.append(text)
-    found = []
-    for place, answers in zip(places, said, strict=True):
+    found, rules = [], load_policy(ws).rules
+    every = [text for answers in said for text in answers]
+    left = zip(every, private.left_in(every, rules), strict=True)
+    clean = {text for text, findings in left if not findings}
+    for place, heard in zip(places, said, strict=True):
+        answers = [text for text in heard if text in clean]  # what a model gives away is not kept
         case = cases.get(str(items[place].failure.meta.get("case")))
         if worst := hardest(items[place], answers, case):
             found.append((place, _pair(items[place], worst, rubric)))

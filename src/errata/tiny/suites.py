@@ -30,6 +30,9 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
     "agent": {"tune": 150, "dev": 20, "heldout": 150},
 }  # a language
+# Refusals of a kind. Of 120 the small model learns each less well: 4 of 880 tune attacks still got
+# through after SFT, and one leak took its release back; of three, none did.
+VARIED = 3
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
 
@@ -93,7 +96,7 @@ def _answered(scenes: Sequence[Scene]) -> Iterator[Scene]:
         if scene.category == "injection":
             yield scene
         else:
-            said = refusals(scene.category, scene.language)
+            said = refusals(scene.category, scene.language)[:VARIED]
             yield replace(scene, ideal=said[place % len(said)])
 
 
