@@ -30,7 +30,7 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
     "agent": {"tune": 150, "dev": 20, "heldout": 150},
 }  # a language
-# Refusals of a kind, of 120 that there are. With all of them one leak among the demo's 40 attacks of
+# Refusals of a kind, of 120 that there are. With all of them one leak among 40 attacks of the demo's
 # live traffic took its release back.
 VARIED = 3
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
