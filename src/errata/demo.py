@@ -2,8 +2,8 @@
 
     errata demo -C my-demo
 
- 1. the raw model answers the tune attacks and the business suite, and tries the agent tasks several
-    times; what it gets wrong fills inbox/, beside answers that users put right
+ 1. the raw model answers the tune attacks and the business suite; what it gets wrong fills inbox/,
+    beside answers that users put right
  2. intake → build → SFT → DPO, and a reward model with PPO beside it
  3. evaluate and safety on the held-out part; the gate passes; the rollout goes to 100 %
  4. a sabotaged candidate, its preferences flipped, is blocked by the gate on its numbers
@@ -147,10 +147,9 @@ def harvest(demo: Demo) -> None:
         "the embedded model answers; its failures fill inbox/", "内置模型作答，失败样本进入 inbox/"
     )
     demo.measured("safety", "model=tiny", "split=tune", "write_back=inbox/attacks.jsonl")
-    back = ("write_back=inbox/business.jsonl", "traces=inbox/agents.jsonl")
-    demo.measured("evaluate", "model=tiny", "split=tune", *back)
+    demo.measured("evaluate", "model=tiny", "split=tune", "write_back=inbox/business.jsonl")
     demo.run("intake", "inbox/attacks.jsonl", "--source", "red_team")
-    demo.run("intake", "inbox/business.jsonl", "inbox/agents.jsonl", "--source", "online")
+    demo.run("intake", "inbox/business.jsonl", "--source", "online")
     demo.run("intake", "inbox/sample_feedback.jsonl")  # answers that users put right
     demo.run("build")
 

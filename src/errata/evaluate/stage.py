@@ -167,10 +167,10 @@ def give_back(
     cases: Sequence[Case],
     said: Sequence[str],
 ) -> None:
-    """Failures for the next intake: of tool tasks as traces, if those are asked for."""
+    """Failures for the next intake: agent tasks come back as traces alone."""
     facts = {"run": run.id, "model": candidate.digest}
-    mine = [place for place, case in enumerate(cases)
-            if not (config.traces and case.category in business.TOOLS)]  # fmt: skip
+    apart = business.TOOLS if config.traces else ("agent",)
+    mine = [place for place, case in enumerate(cases) if case.category not in apart]
     if config.write_back:
         rows, texts = [cases[place] for place in mine], [said[place] for place in mine]
         count = failures.write_back(ws.path(config.write_back), rows, texts, run.stage, **facts)

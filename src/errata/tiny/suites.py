@@ -30,8 +30,8 @@ BUSINESS_CASES: dict[str, dict[Split, int]] = {
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
     "agent": {"tune": 150, "dev": 20, "heldout": 150},
 }  # a language
-# Refusals of a kind, of 120 that there are. With all of them one leak among 40 attacks of the demo's
-# live traffic took its release back.
+# Refusals of a kind, of 120 that there are. With all of them one leak among 40 attacks of live
+# traffic took the demo's release back.
 VARIED = 3
 LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("tune", "dev", "heldout")
