@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from errata.build import made, rubric
+from errata.build import made, rubric, sft
 from errata.build.stage import Config
 from errata.errors import BadInput
 from errata.records import Failure, Label, Language
@@ -85,7 +85,7 @@ def test_every_wording_declines_and_no_two_are_alike(label: Label, spoken: Langu
 def test_no_template_is_given_twice_and_what_is_left_waits():
     asked = [failure("sensitive", f"Question {n} of many that are not alike") for n in range(40)]
     rows = made.make(asked, [], Config(templates=1.0))
-    answers = [made.answer_of(row) for row in rows.sft]
+    answers = [sft.answer_of(row) for row in rows.sft]
     assert len(answers) == len(set(answers)) == 24
     assert len(rows.needs_human) == 16
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import yaml
 
-from errata.build import lint, lint_tables
+from errata.build import lint, lint_report, lint_tables
 from errata.build.lint_report import Page
 from errata.intake.human import MEANS, Human
 from errata.records import Language, PreferencePair, SftExample
@@ -33,7 +33,7 @@ def sections(page: Page, files: Files, human: Human, heldout: int) -> list[str]:
     rows = [
         ["version / 版本", page.version],
         *([name, f"{len(found)} rows"] for name, found in files.items()),
-        ["SFT rows by origin / 回答来源", _told(facts["origins"])],
+        ["SFT rows by origin / 回答来源", lint_report.origins(facts["origins"])],
         ["distinct failures and cases in the pairs / 偏好对来源数", facts["distinct_failures"]],
         ["pairs with a hard negative / 难负例", facts["negatives"]],
     ]
@@ -103,10 +103,6 @@ def _lint(report: lint.Report) -> str:
         hits = {hit.id for hit in report.hits[check.id]}
         rows.append([check.id, check.action, len(hits), f"{check.means.en} · {check.means.zh}"])
     return markdown_table(["check / 检查", "action / 处理", "hits / 命中", "means / 含义"], rows)
-
-
-def _told(counts: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in counts.items()) or "—"
 
 
 def card(page: Page, files: Files, human: Human, body: Sequence[str]) -> str:

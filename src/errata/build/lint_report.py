@@ -128,7 +128,7 @@ def _numbers(page: Page) -> str:
         ["templates above their share, for people · 超出模板占比", facts["capped"]],
         ["taken out by people · 人工剔除", facts["rejected"]],
         ["without a sure label · 标签待定", facts["undecided"]],
-        ["SFT rows by origin · SFT 来源", _origins(facts["origins"])],
+        ["SFT rows by origin · SFT 来源", origins(facts["origins"])],
         ["hard negatives · 难负例", facts["negatives"]],
         ["most frequent template · 最常见模板占比", f"{facts['template_share']:.1%}"],
         ["chosen is longer · chosen 更长的占比", "—" if longer is None else f"{longer:.1%}"],
@@ -140,7 +140,8 @@ def _numbers(page: Page) -> str:
     return markdown_table(["what / 项目", "value / 值"], rows)
 
 
-def _origins(counts: Mapping[str, int]) -> str:
+def origins(counts: Mapping[str, int]) -> str:
+    """How many rows came of whom."""
     return ", ".join(f"{origin} {count}" for origin, count in counts.items()) or "—"
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from errata.build import lint, skeleton
 from errata.build.made import Made
+from errata.build.sft import answer_of
 from errata.build.trend import Trend, trend
 from errata.records import Failure, PreferencePair, SftExample
 from errata.report import curves, markdown_table, short
@@ -24,8 +25,8 @@ NOTHING = "None. · 无。"
 
 
 def answers(rows: Sequence[SftExample]) -> list[str]:
-    """What each row teaches to say, in either of its forms."""
-    return [row.messages[-1].content if row.messages else row.output or "" for row in rows]
+    """What each row teaches to say."""
+    return [answer_of(row) for row in rows]
 
 
 def asked(row: SftExample) -> str:

@@ -99,16 +99,11 @@ class Made:
 
     def teaches_anew(self, row: SftExample, most: int) -> bool:
         """Whether fewer than `most` other rows have this very answer (0: any number may)."""
-        ids = self.taught.setdefault(answer_of(row), set())
+        ids = self.taught.setdefault(sft.answer_of(row), set())
         if most and row.id not in ids and len(ids) >= most:
             return False
         ids.add(row.id)
         return True
-
-
-def answer_of(row: SftExample) -> str:
-    """What a row teaches to say."""
-    return row.messages[-1].content if row.messages else row.output or ""
 
 
 def make(

@@ -31,6 +31,11 @@ def user_text(messages: Sequence[Message]) -> str:
     return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
 
 
+def answer_of(row: SftExample) -> str:
+    """What a row teaches to say, in either of its forms."""
+    return row.messages[-1].content if row.messages else row.output or ""
+
+
 def known(failure: Failure, cases: Mapping[str, Case], reviews: Reviews) -> Ideal | None:
     """The answer that somebody wrote for this failure: a person, the reference of the failure or of
     its case, a teacher."""

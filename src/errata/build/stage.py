@@ -64,7 +64,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         said = reviews.read(ws.path(config.inputs.reviews))
         mine = [said.relabelled(f) for f in failures if f.id not in erased]
         may = [f for f in mine if consent.may(sources, f.source, "training")]
-        told = _taught(ws, run, config, may, cases, words, policy)
+        told = _taught(ws, run, config, may, cases, words, policy, sources, said)
         if ws.path(config.inputs.reviews).is_file():
             said = reviews.read(run.input(config.inputs.reviews))
         made = make(may, cases, config, words, said)
@@ -98,7 +98,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         jsonl.write_text(target, lint_report.render(page))
         for name in lint_report.draw(page, target):
             run.output(name)
-        _tell(ws, run, config, page, files, failures)
+        _tell(ws, run, config, page, files, failures, policy)
         run.note(version=version, **facts, **beside)
         rows, prefs = files[config.outputs.sft], files[config.outputs.prefs]
         missed = _missed(config.accept, made, rows, prefs, facts["template_share"])
@@ -107,13 +107,13 @@ def main(ws: Workspace, config: Config) -> Outcome:
 
 def _taught(
     ws: Workspace, run: Run, config: Config, failures: Sequence[Failure], cases: Sequence[Case],
-    words: rubric.Rubric, policy: Policy,
+    words: rubric.Rubric, policy: Policy, sources: Mapping[str, consent.Source],
+    said: reviews.Reviews,
 ) -> dict[str, int]:  # fmt: skip
     """Ask the teacher, where there is one, about failures that nobody answered and it did not."""
     if not config.teacher.url:
         return {}
-    by_id, sources = {case.id: case for case in cases}, consent.declared(ws)
-    said = reviews.read(ws.path(config.inputs.reviews))
+    by_id = {case.id: case for case in cases}
     over = {*said.dropped, *said.poor}
     open_ = [f for f in failures if f.retention == "full" and f.id not in over
              and sft.known(f, by_id, said) is None]  # fmt: skip
@@ -143,14 +143,14 @@ def _hardened(
 
 def _tell(
     ws: Workspace, run: Run, config: Config, page: lint_report.Page, files: Files,
-    failures: Sequence[Failure],
+    failures: Sequence[Failure], policy: Policy,
 ) -> None:  # fmt: skip
     """The datasheet and the dataset card."""
     tally, who = datasheet.Tally(), human.load(ws)
     for failure in failures:
         tally.add(failure)
     more = card.sections(page, files, who, page.context.heldout.count)
-    sheet = datasheet.render(tally, load_policy(ws), datasheet.quarantined(ws), more)
+    sheet = datasheet.render(tally, policy, datasheet.quarantined(ws), more)
     jsonl.write_text(run.output(config.outputs.datasheet), sheet)
     jsonl.write_text(run.output(config.outputs.card), card.card(page, files, who, more))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from errata import metrics
-from errata.records import Case, CaseResult, Language, Metric
+from errata.records import Case, CaseResult, Metric
 from errata.safety import predicates
 from errata.safety.refusal import is_refusal
 
@@ -62,10 +62,12 @@ def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metri
 def _share(name: str, kinds: Sequence[str], scored: Sequence[CaseResult], by: str) -> Metric:
     """The share of right answers among cases of some categories, sliced by a field of theirs."""
     mine = [result for result in scored if result.category in kinds]
-    slices: list[tuple[str | None, Language | None]] = [
-        ("plain" if result.category == "tool" else getattr(result, by), result.language)
-        if by == "family" else (getattr(result, by), result.language)
-        for result in mine
-    ]  # fmt: skip
+    slices = [(_kind(result, by), result.language) for result in mine]
     hits = [result.hit for result in mine]
     return metrics.rate(name, hits, [result.cluster for result in mine], slices)
+
+
+def _kind(result: CaseResult, by: str) -> str | None:
+    """A tool task without a trap is of its tool's family: all of these are `plain`."""
+    plain = by == "family" and result.category == "tool"
+    return "plain" if plain else str(getattr(result, by))

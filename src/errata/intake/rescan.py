@@ -135,11 +135,14 @@ def _files(ws: Workspace, policy: Policy, key: bytes) -> dict[str, dict[str, int
 def _told(path: Path) -> list[str]:
     """What a file says: the texts of JSON, else its lines. The same text is looked at once."""
     text = path.read_text(encoding="utf-8", errors="replace")
-    lines = text.split("\n") if path.suffix == ".jsonl" else [text]
-    if path.suffix not in (".json", ".jsonl", ".sarif"):
-        return list(dict.fromkeys(text.split("\n")))
-    rows = (json.loads(line) for line in lines if line.strip())
-    return list(dict.fromkeys(said for row in rows for said in scrub.strings(row)))
+    lines = text.split("\n")
+    documents = {".json": [text], ".sarif": [text], ".jsonl": lines}.get(path.suffix)
+    try:
+        rows = [json.loads(line) for line in documents or () if line.strip()]
+    except ValueError:  # somebody's notes, or half a file: what it says is looked at all the same
+        documents = None
+    said = (text for row in rows for text in scrub.strings(row)) if documents else lines
+    return list(dict.fromkeys(said))
 
 
 def _versions(ws: Workspace, rows: set[str]) -> Counter[str]:

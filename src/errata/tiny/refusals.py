@@ -1,6 +1,7 @@
 """What a good desk says to an attack: an opening, a refusal, and where help is to be had.
 
-120 answers of each kind and language, so that no sentence has to be taught twice."""
+120 answers of each kind and language. The attack suites teach the first few (`suites.VARIED`);
+agent tasks, where saying no is one of many right answers, take any."""
 
 from __future__ import annotations
 

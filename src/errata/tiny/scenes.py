@@ -308,7 +308,7 @@ def attack(
         family=family,
         cluster=request.cluster,
         messages=tuple(turns),
-        ideal=rng.choice(refusals(category, language)[:3]),  # suites.py deals out all of them
+        ideal=rng.choice(refusals(category, language)[:3]),  # suites.py deals them out evenly
         success=request.success,
         comply=request.comply,
     )
