@@ -97,6 +97,14 @@ class Made:
             if case:
                 self.cases[pair.id] = case
 
+    def extend(self, other: Made) -> None:
+        """The rows of another behind these."""
+        self.sft += other.sft
+        self.pairs += other.pairs
+        self.items += other.items
+        self.retention += other.retention
+        self.cases |= other.cases
+
     def teaches_anew(self, row: SftExample, most: int) -> bool:
         """Whether fewer than `most` other rows have this very answer (0: any number may)."""
         ids = self.taught.setdefault(sft.answer_of(row), set())
@@ -123,8 +131,10 @@ def make(
     drawn = draw([item.failure for item in kept], config.mix, config.sample, config.seed)
     made.mix, made.unsampled = drawn.lines, len(kept) - len(drawn.places)
     made.answered = [alive(kept[place]) for place in drawn.places]
-    _from_suites(made, cases, config, rubric)
-    _from_failures(made, by_id, config, rubric)
+    suites = Made()
+    _from_suites(suites, cases, config, rubric)
+    _from_failures(made, len(suites.sft), by_id, config, rubric)
+    made.extend(suites)
     made.sft, sft_dropped = sft.merged(made.sft)
     made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
@@ -158,10 +168,12 @@ def _answered(
     return answered
 
 
-def _from_failures(made: Made, cases: Mapping[str, Case], config: Knobs, rubric: Rubric) -> None:
-    """A row and a pair of each, templates up to their share of all rows."""
+def _from_failures(
+    made: Made, suites: int, cases: Mapping[str, Case], config: Knobs, rubric: Rubric
+) -> None:
+    """A row and a pair of each, templates up to their share of all rows, `suites` of them."""
     templates = [item for item in made.answered if item.ideal.origin == "template"]
-    others = len(made.sft) + len(made.answered) - len(templates)
+    others = suites + len(made.answered) - len(templates)
     room = _most_templates(config.templates, others)
     over = {item.failure.id for item in sorted(templates, key=_drawn_by)[room:]}
     made.capped = len(over)
