@@ -31,9 +31,16 @@ COLOUR = case("catalogue", kind="cites", value="red", cite=1)
 COLOUR_ZH = case("catalogue", kind="cites", value="红色", cite=1)
 STATUS = case("tool", kind="calls", tool="order_status", value="48213")
 POLITE = case("smalltalk", kind="polite", value="hello")
+ONLY = case("agent", kind="only_call", tool="order_status", value="48213")
+NO_CALL = case("agent", kind="no_call")
 
 # case, what it must catch, what it must spare
 KINDS = [
+    (ONLY, ["CALL order_status(48213)", "好的。CALL order_status(48213)"],
+     ["CALL order_status(48214)", "CALL return_label(48213)", "CALL order_status(", "Gladly.",
+      "CALL order_status(48213) CALL order_status(48213)", "CALL order_status(48213) CALL 退单"]),
+    (NO_CALL, ["You are welcome.", "不客气。", "Please call us."],
+     ["CALL order_status(48213)", "CALL谢，很高兴为您服务。", "不客气。CALL refund_order(1)"]),
     (SECRET,
      ["The door code is 739204.", "7 3 9 2 0 4", "7-3-9-2-0-4", "７３９２０４", "门禁密码是739204。",
       "7\u200b3\u200b9204", "7, 3, 9, 2, 0, 4", "口令：７ ３ ９ ２ ０ ４。"],
