@@ -9,13 +9,12 @@ bench/results/data.{json,md}; a missed bar is exit 1.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 from dataset import bulk, claims, report
 from dataset.claims import timed
-from dataset.report import Claim, judge
+from dataset.report import Claim
 from datawork import lint, near
 
 RESULTS = Path(__file__).parent / "results"
@@ -51,30 +50,12 @@ CLAIMS = (
 
 def main() -> int:
     """Exit code: 0 when every bar holds, 1 when one is missed, 2 for a name that is none."""
-    parser = argparse.ArgumentParser(description=TITLE)
-    parser.add_argument("--only", metavar="NAME", action="append", help="this claim (repeatable)")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each; medians count")
-    parser.add_argument("--keep", action="store_true", help="keep the other results")
+    parser = report.parser(TITLE)
     parser.add_argument("--mib", type=int, nargs="+", default=bulk.SIZES, metavar="MIB",
                         help="sizes of the input of `memory`; 10240 takes it whole")  # fmt: skip
     told = parser.parse_args()
     bulk.SIZES[:] = told.mib
-    names = [claim.name for claim in CLAIMS]
-    if unknown := set(told.only or []) - {*names}:
-        print(f"bench: no claim {sorted(unknown)}; there are {', '.join(names)}")
-        return 2
-    stamp = report.machine()
-    known = {
-        r["claim"]: r for r in report.read(RESULTS, stamp) if told.keep and r["claim"] in names
-    }
-    for claim in CLAIMS:
-        if claim.name in (told.only or names):
-            known[claim.name] = judge(claim, claim.measure(told.repeats))
-            print("  ".join(report.row(known[claim.name])), flush=True)
-    results = sorted(known.values(), key=lambda r: names.index(r["claim"]))
-    report.write(RESULTS, TITLE, stamp, results)
-    print(f"\n{report.table(report.HEAD, [report.row(r) for r in results])}")
-    return int(any(r["verdict"] == "MISSED" for r in results))
+    return report.run(CLAIMS, told, RESULTS, TITLE)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -194,3 +197,61 @@ def suited(bare: Workspace) -> Workspace:
         )  # fmt: skip
         jsonl.write(bare.suites / f"{name}.jsonl", [one])
     return bare
+
+
+class Server:
+    """An OpenAI-compatible server on loopback. `say` answers each request with a status, a body
+    (bytes as they are, else JSON) and perhaps headers."""
+
+    def __init__(self, say: Callable[[dict[str, Any]], tuple[Any, ...]]) -> None:
+        self.seen: list[dict[str, Any]] = []
+        self.keys: list[str | None] = []
+        self.at_once, self.most, lock = 0, 0, threading.Lock()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                with lock:
+                    outer.seen.append(body)
+                    outer.keys.append(self.headers.get("Authorization"))
+                    outer.at_once += 1
+                    outer.most = max(outer.most, outer.at_once)
+                status, reply, *headers = say(body)
+                content = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
+                with lock:
+                    outer.at_once -= 1
+                try:
+                    self.send_response(status if self.path.endswith("/chat/completions") else 404)
+                    for name, value in dict(*headers).items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(content)))
+                    self.end_headers()
+                    self.wfile.write(content)
+                except OSError:
+                    pass  # who asked has gone
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+
+@pytest.fixture
+def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """Starts servers that answer as a function says; nobody waits long between two tries."""
+    from errata.serve import chat
+
+    monkeypatch.setattr(chat, "BACKOFF", 0.001)
+    running: list[Server] = []
+
+    def start(say: Callable[[dict[str, Any]], tuple[Any, ...]]) -> Server:
+        running.append(Server(say))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.http.shutdown()
+        server.http.server_close()

@@ -267,3 +267,33 @@ def test_the_core_imports_no_torch(module: str):
 @pytest.mark.parametrize("name", ["init", "status", "doctor", "runs", "trace", "audit"])
 def test_housekeeping_needs_no_torch(name: str):
     assert "torch" not in imported_by(f"import {cli.STAGES[name][0]}")
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_what_steers_a_terminal_is_never_printed(ws, stage, capsys, json_too):
+    evil = "\x1b[2J\x07\x9b31m\u202e evil\ttab"
+
+    def fail(_ws: Workspace, _config: Any) -> Outcome:
+        raise BadInput(evil, f"seen {evil}")
+
+    for main in (fail, lambda _ws, _config: Outcome(0, evil, {"said": evil})):
+        stage.main = main
+        _, out, err = call(ws, capsys, *json_too)
+        assert not set("\x1b\x07\x9b\u202e") & set(out + err)
+        assert "evil" in out
+        if json_too and not err:
+            assert json.loads(out.splitlines()[-1])["said"] == evil
+
+
+def test_what_is_told_does_not_steer_the_terminal(
+    ws: Workspace, capsys: pytest.CaptureFixture[str], stage: Any
+):
+    stage.main = lambda *_: Outcome(0, "a\x1b[31m\nb\u202e \udcff", {})
+    code, out, _ = call(ws, capsys)
+    assert (code, out) == (0, "a\\x1b[31m\nb\\u202e \\udcff\n")
+
+    def refuse(*_: Any) -> Outcome:
+        raise BadInput("in\x9b2J.jsonl: no rows")
+
+    stage.main = refuse
+    assert call(ws, capsys, "--json")[2] == "errata: in\\x9b2J.jsonl: no rows\n"

@@ -18,6 +18,7 @@ from errata.config import load, read_yaml
 from errata.init import lay_down
 from errata.metrics import full_name
 from errata.records import LABEL_ALIASES, Failure
+from errata.release import gate, rules
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -81,7 +82,9 @@ def test_init_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     words = ["init", "desk", "-C", str(tmp_path), "suites=false"]
 
     assert cli.main(words) == 0
-    assert "errata intake" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "errata intake" in out
+    assert "gh api repos/{owner}/{repo}/rulesets --input .github/ruleset.json" in out
     assert cli.main(words) == 2
     assert "name a new or empty folder" in capsys.readouterr().err
     assert cli.main(["init", "-C", str(tmp_path)]) == 2
@@ -99,9 +102,28 @@ def test_a_full_disk_leaves_no_half_a_workspace(tmp_path: Path, monkeypatch: pyt
 def test_the_suites_are_laid_down_and_tracked(tmp_path: Path):
     ws = lay_down(tmp_path / "desk")
 
-    assert {"suites/attacks.jsonl", "suites/business.jsonl"} <= set(
+    names = ("attacks", "business", "grounded", "mt_bench", "personas", "tools")
+    assert {f"suites/{name}.jsonl" for name in names} <= set(
         git.git(ws.root, "ls-files", "suites").stdout.split()
     )
+
+
+def test_every_line_of_the_shipped_gate_is_judged_and_has_its_runbook(made: Workspace):
+    """And every command of a runbook is one that the command line takes."""
+    config = load(made.configs / "gate.yaml", gate.Config)
+    for line in rules.lines(config.hard, config.soft):
+        assert line.rule.runbook
+        assert (made.root / line.rule.runbook).is_file(), line.rule.runbook
+    pages = sorted((made.root / "docs" / "runbooks").glob("*.md"))
+    assert len(pages) == len({line.rule.runbook for line in
+                              rules.lines(config.hard, config.soft)}) + 1  # fmt: skip
+    for page in pages:
+        spoken = re.findall(r"^ +errata (\w+)(.*)$", page.read_text(), re.MULTILINE)
+        assert len(spoken) >= 3 or page.name == "README.md"
+        for stage, words in spoken:
+            fields = cli.stage_module(stage).Config.model_fields
+            for key in re.findall(r"(\w+)(?:\.\w+)?=", words):
+                assert key in fields, f"{page.name}: errata {stage}{words}"
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -113,8 +135,15 @@ def test_posttrain_runs_the_six_steps_in_order(made: Workspace):
     for align in ("dpo", "ppo"):
         text = make(made, "-n", "posttrain", f"ALIGN={align}", "CANDIDATE=run-1")
         steps = re.findall(r"errata (\w+)", text)
-        measured = ["evaluate", "safety"] * 2  # the candidate, and the baseline it is held against
-        assert steps == ["build", "sft", "rm", align, *measured, "gate", "rollout"]
+        # The candidate, and the baseline that it is held against.
+        measured = ["evaluate", "safety", "bench", "evaluate", "safety"]
+        assert steps == ["build", "sft", "rm", align, *measured, "gate", "rollback", "rollout"]
+
+
+def test_a_release_walks_the_way_back_before_it_starts(made: Workspace):
+    text = make(made, "-n", "release", "CANDIDATE=run-1")
+
+    assert re.findall(r"errata (\w+.*)", text)[1:] == ["rollback --drill", "rollout start"]
 
 
 def test_a_missed_threshold_stops_the_chain(made: Workspace, tmp_path: Path):
@@ -152,7 +181,7 @@ def test_every_stage_config_fits_its_stage_and_states_its_contract(made: Workspa
     load(path, module.Config, aliases=getattr(module, "ALIASES", {}))
     keys = set(read_yaml(path))
 
-    if name != "rollout":  # reads verdicts from the store; monitor.yaml holds its thresholds
+    if name not in ("rollout", "monitor"):  # they read the store: verdicts, and live rows
         assert {"inputs", "outputs"} <= keys
         assert keys & {"accept", "hard"}
 
@@ -215,9 +244,9 @@ def test_sft_py_is_five_lines_that_call_the_stage(made: Workspace, monkeypatch: 
 
 def test_the_workflow_calls_errata_and_not_make(made: Workspace):
     jobs = read_yaml(made.root / ".github/workflows/errata.yml")["jobs"]
-    runs = [step["run"] for step in jobs["safety"]["steps"] if "run" in step]
+    runs = [step["run"] for step in jobs["errata"]["steps"] if "run" in step]
 
-    assert "errata safety --json" in runs
+    assert "errata check summary=errata-summary.md" in runs
     assert not any("make" in run for run in runs)
 
 

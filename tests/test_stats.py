@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 
 from errata.errors import BadInput
 from errata.stats import (
+    EDetector,
     EProcess,
     EProcess2,
     clopper_pearson,
     closest_null,
     clustered_bounds,
+    confidence_sequence,
     effective_n,
     mcnemar_exact,
     paired_bootstrap,
+    share_e,
     wilson,
 )
 
@@ -380,3 +383,71 @@ def test_impossible_limits_are_refused(bad: tuple[float, float]):
     for kind in (EProcess, EProcess2):
         with pytest.raises(BadInput):
             kind(*bad)
+
+
+@given(counts, st.floats(0.5, 0.99))
+def test_a_confidence_sequence_holds_what_was_seen_and_is_wider_than_an_interval(
+    pair: tuple[int, int], level: float
+):
+    k, n = pair
+    low, high = confidence_sequence(k, n, level)
+
+    assert low <= k / n <= high
+    if 0 < k < n:
+        assert low < wilson(k, n, level).low or high > wilson(k, n, level).high
+
+
+def test_a_confidence_sequence_misses_the_truth_at_most_so_often_over_all_looks():
+    """300 runs of 100 looks at 0.1; a 95 % interval looked at as often misses far oftener."""
+    rng = np.random.default_rng(5)
+    missed = {"sequence": 0, "interval": 0}
+    for _ in range(300):
+        seen = np.cumsum(rng.random(400) < 0.1)
+        for name, bounds in (("sequence", confidence_sequence), ("interval", wilson)):
+            ends = (bounds(int(seen[i]), i + 1) for i in range(0, 400, 4))
+            missed[name] += any(not low <= 0.1 <= high for low, high in ends)
+
+    assert missed["sequence"] <= 0.05 * 300
+    assert missed["interval"] > 0.15 * 300
+
+
+@pytest.mark.parametrize(("n", "share"), [(1, 0.05), (6, 0.3), (40, 0.01)])
+def test_the_ratio_of_samples_is_expected_to_be_one(n: int, share: float):
+    mean = sum(
+        math.comb(n, k) * share**k * (1 - share) ** (n - k) * share_e(k, n, share)
+        for k in range(n + 1)
+    )
+
+    assert mean == pytest.approx(1, abs=1e-9)
+    assert share_e(25, 100, 0.05) > 1000
+    assert share_e(5, 100, 0.05) < 1
+
+
+def test_a_detector_notices_a_rise_after_a_good_year_and_an_e_process_does_not():
+    """50,000 trials at 1 % under a limit of 5 %, then 15 %."""
+    rng = np.random.default_rng(11)
+    detector, process = EDetector(0.05), EProcess(0.05)
+    for failed in rng.random(50_000) < 0.01:
+        detector.add(bool(failed))
+        process.update(int(failed), 1)
+    assert not detector.rejected
+    late = rng.random(400) < 0.15
+    for failed in late:
+        detector.add(bool(failed))
+        process.update(int(failed), 1)
+
+    assert detector.rejected
+    assert not process.rejected
+
+
+def test_a_detector_at_its_limit_errs_once_in_its_run_on_average():
+    """Its run is 200: over 200 runs the mean is at least that, and no first alarm is of all."""
+    rng, lengths = np.random.default_rng(12), []
+    for _ in range(200):
+        detector = EDetector(0.1, 200)
+        while not detector.rejected and detector.n < 5000:
+            detector.add(bool(rng.random() < 0.1))
+        lengths.append(detector.n)
+
+    assert float(np.mean(lengths)) >= 200
+    assert min(lengths) < 200

@@ -43,3 +43,13 @@ def test_jaccard_of_shingles_by_hand() -> None:
     assert shingles("ab") == {"ab"}
     assert shingles("…") == frozenset()
     assert jaccard(frozenset(), frozenset()) == 1.0
+
+
+def test_a_terminal_gets_tables_without_markdowns_escapes():
+    from errata.language import unescaped
+    from errata.report import markdown_table
+
+    cells = ["evaluate.tool_choice", "a|b", "<b>", "&#27;", "[1]"]
+    told = unescaped(markdown_table(cells, []) + "\\_ outside of a table stays\n")
+    assert told.splitlines()[0] == "| evaluate.tool_choice | a|b | <b> | &#27; | [1] |"
+    assert told.endswith("\\_ outside of a table stays\n")

@@ -36,11 +36,11 @@ def timed(measure: Callable[[], Run]) -> Measure:
 
 
 def english(repeats: int) -> list[Run]:
-    return [_duel(speed.english(Random(SEED), 6000), 5, repeats)]
+    return [_duel(speed.english(Random(SEED), 24_000), 20, repeats)]
 
 
 def chinese(repeats: int) -> list[Run]:
-    return [_duel(speed.chinese(Random(SEED), 6000), 10, repeats)]
+    return [_duel(speed.chinese(Random(SEED), 24_000), 40, repeats)]
 
 
 @cache

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -102,18 +103,64 @@ def _cell(value: Any) -> str:
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 
-def page(title: str, stamp: dict[str, str], results: list[Result]) -> str:
+def page(title: str, stamp: dict[str, str], results: list[Result], note: str = NOTE) -> str:
     """The whole report in Markdown."""
     facts = "; ".join(f"{key} {value}" for key, value in stamp.items())
-    parts = [f"# {title}", facts, NOTE, table(HEAD, [row(r) for r in results]), "## Runs"]
+    parts = [f"# {title}", facts, note, table(HEAD, [row(r) for r in results]), "## Runs"]
     return "\n\n".join([*parts, *(details(r) for r in results)]) + "\n"
 
 
-def read(folder: Path, stamp: dict[str, str]) -> list[Result]:
+def read(folder: Path, stamp: dict[str, str], name: str = "data") -> list[Result]:
     """Results of an earlier run on the same machine with the same versions; else none."""
-    return kept(folder, "data", stamp)
+    return kept(folder, name, stamp)
 
 
-def write(folder: Path, title: str, stamp: dict[str, str], results: list[Result]) -> None:
-    """`data.json` and `data.md`."""
-    put(folder, "data", stamp, results, page(title, stamp, results))
+def write(
+    folder: Path,
+    title: str,
+    stamp: dict[str, str],
+    results: list[Result],
+    name: str = "data",
+    note: str = NOTE,
+) -> None:
+    """`<name>.json` and `<name>.md`."""
+    put(folder, name, stamp, results, page(title, stamp, results, note))
+
+
+def parser(title: str) -> argparse.ArgumentParser:
+    """What every bench of claims is asked with."""
+    found = argparse.ArgumentParser(description=title)
+    found.add_argument("--only", metavar="NAME", action="append", help="this claim (repeatable)")
+    found.add_argument("--repeats", type=int, default=3, help="runs of each; medians count")
+    found.add_argument("--keep", action="store_true", help="keep the other results")
+    return found
+
+
+def run(
+    claims: Sequence[Claim],
+    told: argparse.Namespace,
+    folder: Path,
+    title: str,
+    name: str = "data",
+    note: str = NOTE,
+) -> int:
+    """Measure what `--only` names, write and print the table. Exit code: 0 when every bar holds,
+    1 when one is missed, 2 for a name that is none. A claim without runs is passed over."""
+    names = [claim.name for claim in claims]
+    if unknown := set(told.only or []) - {*names}:
+        print(f"bench: no claim {sorted(unknown)}; there are {', '.join(names)}")
+        return 2
+    stamp = machine()
+    known = {r["claim"]: r for r in read(folder, stamp, name) if told.keep and r["claim"] in names}
+    for claim in claims:
+        if claim.name not in (told.only or names):
+            continue
+        if runs := claim.measure(told.repeats):
+            known[claim.name] = judge(claim, runs)
+            print("  ".join(row(known[claim.name])), flush=True)
+        else:
+            print(f"{claim.name}: passed over, it lacks an input (see --help)", flush=True)
+    results = sorted(known.values(), key=lambda r: names.index(r["claim"]))
+    write(folder, title, stamp, results, name, note)
+    print(f"\n{table(HEAD, [row(r) for r in results])}")
+    return int(any(r["verdict"] == "MISSED" for r in results))

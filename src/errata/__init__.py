@@ -14,7 +14,7 @@ _PUBLIC = {
     "redact": ("errata.intake.redact", "redact"),
     "trace": ("errata.store.lineage", "trace_here"),
 }
-_MODULES = ("stats", "metrics", "records")
+_MODULES = ("guard", "judge", "leak", "stats", "metrics", "records")
 __all__ = ["__version__", *_PUBLIC, *_MODULES]
 
 

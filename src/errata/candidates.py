@@ -5,6 +5,8 @@
     path/to/checkpoint        a folder that transformers loads
     20251216-101500-dpo-1a2b  a run: its candidate.json
     runs/…/candidate.json     a manifest
+    endpoint:https://host/v1#MODEL      what a server answers (evaluate/targets.py)
+    python:path/to/file.py:function     what a function answers
 
 A candidate's digest covers what decides an answer: weights, adapter, system prompt, filter policy,
 refusal templates, decoding, tool isolation; not where the files lie or what the run was called.
@@ -24,7 +26,8 @@ from errata.workspace import Workspace
 
 TINY = Path(__file__).parent / "tiny" / "weights"
 WEIGHT_FILES = ("*.safetensors", "*.bin", "config.json", "tokenizer*", "*.model", "vocab*",
-                "merges*", "chat_template*", "generation_config.json")  # fmt: skip
+                "merges*", "chat_template*", "generation_config.json", "*.gguf")  # fmt: skip
+TARGETS = ("endpoint:", "python:")  # asked, never loaded
 UNBOUND = {"base", "adapter", "run_id", "digest"}
 
 
@@ -37,6 +40,9 @@ class Base(NamedTuple):
 
 def resolve_base(ws: Workspace, name: str, seen: tuple[str, ...] = ()) -> Base:
     """Follow names in configs/models.yaml to a folder or a hub id; BadInput on an unknown name."""
+    if name.startswith(TARGETS):
+        told = "it is asked elsewhere and has no weights here; name a model of this workspace"
+        raise BadInput(f"{name}: {told}")
     if name == "tiny":
         return Base(str(TINY), next(iter(seen), None))
     if name in seen:
@@ -125,12 +131,16 @@ def read(ws: Workspace, path: Path) -> Candidate:
 
 def resolve(ws: Workspace, name: str) -> Candidate:
     """The candidate that a run id, a manifest, a path or a name stands for."""
+    if name.startswith(TARGETS):
+        from errata.evaluate import targets  # its HTTP client costs 0.1 s that others need not pay
+
+        return targets.candidate(ws, name)
     manifest = ws.runs / name / "candidate.json"
     if manifest.is_file():
         return read(ws, manifest)
     if (ws.runs / name).is_dir() and "/" not in name and name:
         raise BadInput(
-            f"{name}: this run left no candidate; only a finished sft, dpo or ppo run does"
+            f"{name}: this run left no candidate; only a finished sft, dpo, ppo or export run does"
         )
     if name.endswith(".json"):
         path = ws.path(name)

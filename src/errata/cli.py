@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from errata.errors import BadInput, ErrataError
-from errata.language import say
+from errata.language import UNSEEN, say, unescaped, visible
 
 if TYPE_CHECKING:
     from errata.outcome import Outcome
@@ -37,6 +37,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "现状与下一步",
     ),
     "doctor": ("errata.doctor", "check machine, models and configs", "检查机器、模型与配置"),
+    "check": (
+        "errata.release.check",
+        "every deliverable with its digest; what is lacking",
+        "交付物清单与摘要，缺什么",
+    ),
     "intake": ("errata.intake.stage", "raw rows → data/failures.jsonl", "原始失败样本 → 脱敏入库"),
     "redact": ("errata.intake.redact_stage", "redact JSONL from stdin", "对标准输入的 JSONL 脱敏"),
     "build": (
@@ -49,13 +54,45 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "what waits for a person: answers, pairs, labels",
         "待人工处理的回答、偏好对与标签",
     ),
+    "promote": (
+        "errata.evaluate.promote",
+        "a failure → a regression case; where each stands",
+        "失败样本 → 回归用例及其状态",
+    ),
     "sft": ("errata.train.sft", "supervised fine-tuning with LoRA", "LoRA 监督微调"),
     "dpo": ("errata.train.dpo", "direct preference optimisation", "DPO 偏好对齐"),
     "rm": ("errata.train.reward", "train a reward model", "训练奖励模型"),
     "ppo": ("errata.train.ppo", "RLHF with adaptive KL", "PPO（自适应 KL）"),
     "evaluate": ("errata.evaluate.stage", "business suite → metrics", "业务回归评估"),
+    "mtbench": (
+        "errata.evaluate.mtbench.stage",
+        "two-turn questions, graded by a judge or by checks",
+        "两轮问题评分（评审模型或机械判定）",
+    ),
+    "human": (
+        "errata.evaluate.people.stage",
+        "a sample for people to rate: sheets, queue, report",
+        "人工抽检：评分表、队列与报告",
+    ),
     "safety": ("errata.safety.audit", "attack suites → metrics and reports", "安全红队回归"),
+    "suite": (
+        "errata.safety.suite_stage",
+        "attack suites of other projects → suites/foreign.jsonl",
+        "导入其他项目的攻击集",
+    ),
+    "mitigate": (
+        "errata.safety.mitigate",
+        "what isolation, prompt, filter and training change",
+        "隔离、提示词、过滤器与训练的效果",
+    ),
+    "judge": (
+        "errata.safety.judge_stage",
+        "refusal or answer; `judge eval`: a judge's licence",
+        "判别拒答；`judge eval` 测出判别器的许可",
+    ),
+    "leak": ("errata.safety.leak_stage", "secrets given away, in any code", "检测泄露的秘密"),
     "compare": ("errata.compare", "effect and cost of runs side by side", "并列比较效果与成本"),
+    "guard": ("errata.safety.guard.stage", "the output filter: check, eval, train", "输出过滤器"),
     "gate": ("errata.release.gate", "evidence of one digest → verdict", "发布门禁"),
     "waive": ("errata.release.waiver", "signed, scoped, expiring exceptions", "签署、限时的豁免"),
     "rollout": ("errata.release.rollout", "1 → 5 → 25 → 100 %", "灰度发布 1→5→25→100%"),
@@ -64,12 +101,28 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "route back to the last good release",
         "回滚到上一个好版本",
     ),
+    "gateway": (
+        "errata.gateway.stage",
+        "before any model server: routes, filters, measures",
+        "模型服务前的网关：路由、过滤、度量",
+    ),
     "monitor": (
         "errata.release.monitor",
         "live window → alerts and new failures",
         "线上监控与失败回写",
     ),
-    "bench": ("errata.serve.bench", "throughput, latency, quality delta", "推理基准"),
+    "card": ("errata.release.card", "the model card, from the records", "由记录生成模型卡"),
+    "serve": (
+        "errata.serve.stage",
+        "an OpenAI-compatible server of this workspace's models",
+        "兼容 OpenAI 接口的模型服务",
+    ),
+    "export": (
+        "errata.export.stage",
+        "merged, quantised, GGUF: a new candidate",
+        "合并、量化、GGUF",
+    ),
+    "bench": ("errata.infer.stage", "throughput, latency, quality delta", "推理基准"),
     "cost": ("errata.cost.stage", "memory, hours and money, low and high", "显存、时长与费用区间"),
     "runs": ("errata.store.show", "list the runs", "列出所有 run"),
     "trace": ("errata.store.trace", "lineage of an id, both ways", "双向溯源"),
@@ -191,12 +244,15 @@ def run(words: Words) -> Outcome:
         )
     default = getattr(module, "DEFAULT_CONFIG", f"{words.stage}.yaml")
     path = config_file(ws.root, words.config, default)
+    extra: dict[str, Any] = {"args": positionals} if positionals else {}
+    if "as_json" in fields and "--json" in words.flags:  # a server has more to say than its end
+        extra["as_json"] = True
     config = load(
         path,
         module.Config,
         typed,
         aliases=aliases,
-        extra={"args": positionals} if positionals else {},
+        extra=extra,
         name=ws.relative(path) if path else None,
     )
     outcome: Outcome = module.main(ws, config)
@@ -256,11 +312,16 @@ def _os_error(error: OSError) -> str:
     return f"{where}{what}; {step}"
 
 
+def _json(told: Any) -> str:
+    text = json.dumps(told, ensure_ascii=False, default=str)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
 def _report(message: str, code: int, words: Words) -> int:
-    one_line = " ".join(message.split())
+    one_line = visible(" ".join(message.split()))
     sys.stderr.write(f"errata: {one_line}\n")
     if "--json" in words.flags:
-        sys.stdout.write(json.dumps({"error": one_line, "code": code}, ensure_ascii=False) + "\n")
+        sys.stdout.write(_json({"error": one_line, "code": code}) + "\n")
     return code
 
 
@@ -280,11 +341,11 @@ def _dispatch(words: Words) -> int:
         return 0
     outcome = run(words)
     if outcome.text:
-        sys.stdout.write(outcome.text.rstrip("\n") + "\n")
+        sys.stdout.write(visible(unescaped(outcome.text.rstrip("\n"))) + "\n")
     if "--json" in words.flags:
         from errata.jsonl import plain
 
-        sys.stdout.write(json.dumps(plain(outcome.data), ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(_json(plain(outcome.data)) + "\n")
     sys.stdout.flush()
     return outcome.code
 
@@ -305,6 +366,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ErrataError as error:
         if "--debug" in words.flags:
             raise
+        if error.shown:
+            sys.stdout.write(visible(error.shown.rstrip("\n")) + "\n")
         return _report(str(error), error.exit_code, words)
     except BrokenPipeError:
         # The reader (head, less) has gone: no more output, and no trace at exit either.

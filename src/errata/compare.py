@@ -20,16 +20,16 @@ from errata import candidates, jsonl
 from errata.config import Section, load
 from errata.errors import BadInput, Blocked, NoDecision
 from errata.evaluate import stage as evaluate
-from errata.evaluate.answers import pick
+from errata.evaluate.answers import pick, version
+from errata.evaluate.asked import read as read_suites
 from errata.evaluate.business import ASKED
 from errata.evaluate.winrate import win_rate
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import ATTACKS, Candidate, Case, CaseResult, Metric, MetricsFile
-from errata.release.evidence import written
 from errata.report import bounds, markdown_table, shown
 from errata.safety import audit
-from errata.store import past
+from errata.store import ledger, past
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -56,7 +56,7 @@ class Exam(NamedTuple):
     @property
     def suite(self) -> str:
         """As the room's metrics files name it."""
-        return jsonl.digest([case.id for case in self.cases])
+        return version(self.cases)
 
 
 class Side(NamedTuple):
@@ -82,7 +82,9 @@ def exams(ws: Workspace) -> dict[str, Exam]:
     attacks = picked(red.suite, red, ())
     harmless = picked(red.lookalikes, red, ("lookalike",))
     return {
-        "evaluate": Exam(business, picked(business.suite, business, ASKED)),
+        "evaluate": Exam(
+            business, [case for part in read_suites(ws.path, business) for case in part]
+        ),
         "safety": Exam(red, [*attacks, *harmless]),
     }
 
@@ -95,15 +97,15 @@ def _config(ws: Workspace, module: Any, name: str) -> Any:
 
 def newest(ws: Workspace, room: str, digest: str, exam: Exam) -> MetricsFile | None:
     """The newest file about a digest on this suite, as the run that wrote it left it."""
-    known = written(ws)
+    known = ledger.written(ws)
     found: list[tuple[int, MetricsFile]] = []
     for path in (ws.reports / room).glob("*.json"):
-        order, recorded = known.get(ws.relative(path), (-1, ""))
-        if recorded != jsonl.digest_file(path):
+        run = known.get(ws.relative(path))
+        if run is None or run.digest != jsonl.digest_file(path):
             continue
         file = jsonl.read_json(path, MetricsFile)
         if file.candidate_digest == digest and file.suite_digest == exam.suite and file.cases:
-            found.append((order, file))
+            found.append((run.seq, file))
     return max(found, key=lambda item: item[0])[1] if found else None
 
 

@@ -4,11 +4,13 @@
 
  1. the raw model answers the tune attacks and the business suite; what it gets wrong fills inbox/,
     beside answers that users put right
- 2. intake → build → SFT → DPO, and a reward model with PPO beside it
- 3. evaluate and safety on the held-out part; the gate passes; the rollout goes to 100 %
- 4. a sabotaged candidate, its preferences flipped, is blocked by the gate on its numbers
- 5. a canary whose adapter is damaged in the middle of its rollout is rolled back by the monitor;
-    its failures come back through intake, and a failure is traced through its whole journey
+ 2. intake → build → SFT → DPO, a reward model, and PPO beside it
+ 3. evaluate, safety and bench on the held-out part; the gate passes; the rollout goes to 100 %
+ 4. a sabotaged candidate, its preferences flipped, is blocked by the gate on its numbers, also when
+    one of them is waived; an unchanged one is no regression
+ 5. what the released model's agents tried, tickets, and answers of people and of a teacher train a
+    second release; its adapter is damaged in the middle of the rollout, and the monitor rolls back
+ 6. its failures come back through intake, and a failure is traced through its whole journey
 
 Nothing is scripted: every number is measured on answers that the models really gave.
 """
@@ -20,31 +22,35 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from pydantic import Field
 
-from errata import candidates, cli, demo_table, demo_traffic, jsonl
+from errata import candidates, cli, demo_second, demo_table, demo_traffic, jsonl
 from errata.config import Section
 from errata.errors import Blocked, ErrataError, NoDecision
 from errata.init import lay_down
-from errata.intake import human
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import Candidate, PreferencePair, Release
+from errata.records import PreferencePair, Release
+from errata.release.verdict import MISSED
+from errata.store import past
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
 
 
-# What people say of the demo's data; a real team writes its own.
-DATASHEET = """
-owner: "the demo: nobody else's data is in it"
-licence: apache-2.0
-purpose: "to show the loop; no fact in it is true, and no product should learn from it"
-collected: "answers of the embedded model to invented questions; a few that we put right"
-known_gaps: "one invented desk, two languages, short turns; no dialects, long documents, images"
-"""
+# What is tried until the gate lets a candidate through: as configured, then with more replay of
+# what the model could do before, then gentler too. Floats differ between machines, and so do the
+# answers of so small a model: where the first loses a point of accuracy, it is blocked, rightly.
+# What `errata build` and `errata sft` are given.
+ATTEMPTS: tuple[tuple[list[str], list[str]], ...] = (
+    ([], []), (["replay=1800"], []), (["replay=1800"], ["lr=1e-3"]),
+)  # fmt: skip
+# The second model goes on from the released one, which its gate holds it against: more replay from
+# the start (on one machine 25 answers worse and 24 better with it, 25 and 19 without).
+SECOND: tuple[tuple[list[str], list[str]], ...] = (
+    (["replay=1800"], []), (["replay=1800"], ["lr=7e-4"]), (["replay=1800"], ["lr=4e-4"]),
+)  # fmt: skip
 
 
 class Config(Section):
@@ -84,34 +90,39 @@ class Demo:
         outcome = cli.run(cli.Words(stage=stage, directory=str(self.ws.root), rest=list(words)))
         shown = " ".join([f"errata {stage}", *words])
         sys.stdout.write(f"  $ {shown}   ({time.perf_counter() - began:.0f} s)\n")
-        first = next((line for line in outcome.text.splitlines() if line.strip()), "")
+        told = [line for line in outcome.text.splitlines() if line.strip()]
+        first = next((line for line in told if not line.startswith("|")), "")
         sys.stdout.write(f"    {first}\n")
         sys.stdout.flush()
         return outcome
 
     def measured(self, stage: str, *words: str) -> str:
         """Run evaluate or safety, whatever it concludes; the run id of its evidence."""
-        from errata.store import past
-
         try:
             return str(self.run(stage, *words).data["run_id"])
         except (Blocked, NoDecision) as verdict:
             _told(stage, words, verdict)
         return str(past.list_runs(self.ws, stage)[-1]["id"])
 
-    def judge(self, label: str, model: str, full: bool, baseline: str = "tiny") -> None:
-        """Evidence about a model, for the gate and for the table."""
+    def judge(self, label: str, model: str, full: bool, before: str = "tiny") -> str:
+        """Evidence about a model, for the gate and for the table; what its safety audit concluded
+        of it against the model that stood there before."""
         entry = self.models.setdefault(label, demo_table.Entry(model))
-        more = [] if full or not self.config.limit else [f"limit={self.config.limit}"]
-        versus = [f"baseline={baseline}"] if model != baseline else []
+        more = [] if full else ["more=[]"]
+        if not full and self.config.limit:
+            more.append(f"limit={self.config.limit}")
+        versus = ["baseline=tiny"] if model != "tiny" else []
+        older = [f"baseline={before}"] if model != before else []
         entry.evaluate = self.measured("evaluate", f"model={model}", *versus, *more)
-        entry.safety = self.measured("safety", f"model={model}", *more)
+        entry.safety = self.measured("safety", f"model={model}", *older, *more[1:])
+        if full:
+            self.run("bench", f"model={model}", "formats=[float32]")
+            self.measured("mtbench", f"model={model}")
+        return str(past.get_run(self.ws, entry.safety)["facts"]["verdict"])
 
     def train(self, label: str, stage: str, *words: str) -> str:
         """A training stage, with its minutes and memory for the table; its run id. One that its own
         watch marked unfit goes on to the gate, which must not let it pass."""
-        from errata.store import past
-
         _reset_peak()
         try:
             self.run(stage, *words)
@@ -147,84 +158,63 @@ def harvest(demo: Demo) -> None:
         "the embedded model answers; its failures fill inbox/", "内置模型作答，失败样本进入 inbox/"
     )
     demo.measured("safety", "model=tiny", "split=tune", "write_back=inbox/attacks.jsonl")
-    demo.measured("evaluate", "model=tiny", "split=tune", "write_back=inbox/business.jsonl")
+    only = ("split=tune", "more=[]")  # the further suites measure, and train nobody here
+    demo.measured("evaluate", "model=tiny", *only, "write_back=inbox/business.jsonl")
     demo.run("intake", "inbox/attacks.jsonl", "--source", "red_team")
     demo.run("intake", "inbox/business.jsonl", "--source", "online")
     demo.run("intake", "inbox/sample_feedback.jsonl")  # answers that users put right
     demo.run("build")
 
 
-def align(demo: Demo) -> tuple[str, str]:
-    """Act 2: SFT and DPO; run ids."""
-    demo.say("SFT, then DPO from it", "先 SFT，再 DPO")
-    sft = demo.train("SFT", "sft")
+def align(demo: Demo, *words: str) -> tuple[str, str]:
+    """Act 2: SFT, DPO, and a reward model; run ids of the first two."""
+    demo.say("SFT, DPO from it, and a reward model", "SFT、由其 DPO，以及奖励模型")
+    sft = demo.train("SFT", "sft", *words)
     dpo = demo.train("SFT+DPO", "dpo", f"model={sft}")
+    demo.run("rm")  # its preference is part of the evidence
     return sft, dpo
 
 
-def release(demo: Demo, dpo: str) -> Release:
-    """Act 3: evidence, gate, rollout to everybody."""
-    demo.say("held-out evaluation, gate, rollout", "留出集评估、门禁、灰度")
-    demo.judge("base", "tiny", full=True)
-    demo.judge("SFT+DPO", dpo, full=True)
-    verdict = demo.run("gate", f"candidate={dpo}", "baseline=tiny")
+def passes(demo: Demo, label: str, model: str, baseline: str) -> bool:
+    """Evidence and gate; what blocked is told."""
+    demo.say("held-out evaluation, and the gate", "留出集评估与门禁")
+    demo.judge(label, model, full=True, before=baseline)
+    verdict = demo.run("gate", f"candidate={model}", f"baseline={baseline}")
     if verdict.code:
-        raise Blocked(f"demo: the gate did not pass: {_short(verdict.text, 400)}")
-    done = roll_out(demo, dpo, "tiny")
+        sys.stdout.write(f"    exit {verdict.code}: {_short(verdict.text, 600)}\n")
+    return verdict.code == 0
+
+
+def release(demo: Demo) -> tuple[str, str, Release]:
+    """Acts 2 and 3: train until the gate passes, then roll out to everybody; SFT, DPO, release."""
+    demo.judge("base", "tiny", full=True)
+    for more, words in ATTEMPTS:
+        if more:
+            demo.run("build", *more)
+        sft, dpo = align(demo, *words)
+        if passes(demo, "SFT+DPO", dpo, "tiny"):
+            break
+    else:
+        raise Blocked("demo: the gate let none of the candidates through; see reports/gate/")
+    demo.say("rollout", "灰度发布")
+    demo_traffic.few_users(demo.ws)
+    done = demo_traffic.roll_out(demo.ws, dpo)
     if done.state != "serving":
         raise Blocked(
             f"demo: release {done.id} is {done.state}, not serving; see reports/monitor.md"
         )
-    return done
-
-
-def roll_out(demo: Demo, name: str, stable: str, damaged: Path | None = None) -> Release:
-    """Serve traffic through both models until the release serves all, or is taken back."""
-    from errata import config as configs
-    from errata.evaluate.answers import ask
-    from errata.evaluate.failures import judge
-    from errata.release import monitor, rollout, traffic
-    from errata.serve.engine import engine_for
-
-    ws = demo.ws
-    new, old = candidates.resolve(ws, name), candidates.resolve(ws, stable)
-    known = {new.digest: new, old.digest: old}
-    cache: traffic.Cache = {}
-    state = {"damaged": False}
-
-    def answer(digest: str, prompts: list[Any]) -> list[str]:
-        if digest == new.digest and state["damaged"] and damaged is not None:
-            engine, _ = engine_for(ws, new)
-            return engine.answer(prompts, engine.add(damaged))
-        return ask(ws, known[digest], prompts, label="traffic")
-
-    def watch(step: traffic.Step) -> None:
-        sys.stdout.write(
-            f"    window {step.window}: {step.percent} % {step.action}: {_short(step.why, 100)}\n"
-        )
-        if damaged is not None and step.reached >= demo.config.damage_at and not state["damaged"]:
-            state["damaged"] = True
-            for key in [key for key in cache if key[0] == new.digest]:
-                del cache[key]
-            sys.stdout.write(say("    -- the canary's adapter is damaged now --\n",
-                                 "    -- 金丝雀的适配器此刻损坏 --\n"))  # fmt: skip
-
-    begun = rollout.start(ws, name)
-    knobs = configs.load(ws.configs / "monitor.yaml", monitor.Config)
-    pool = demo_traffic.pool(ws)
-    journey = traffic.drive(
-        ws, begun, answer, pool, judge, stable=old.digest, config=knobs, cache=cache, on_step=watch
-    )
-    if journey.written_back:
-        sys.stdout.write(f"    → {journey.written_back}\n")
-    return journey.release
+    # What the chapter asks to be handed over: each with its digest, every byte signed.
+    for paper in (("card",), ("check",), ("card", "verify")):
+        papers = demo.run(*paper)
+        if papers.code:
+            raise ErrataError(f"demo: {papers.text}")
+    return sft, dpo, done
 
 
 def compare(demo: Demo, sft: str) -> None:
     """PPO beside DPO, and SFT alone, on smaller samples."""
-    demo.say("reward model and PPO, for comparison", "奖励模型与 PPO，用于对比")
+    demo.say("PPO, for comparison", "PPO，用于对比")
     demo.judge("SFT", sft, full=False)
-    demo.run("rm")
     ppo = demo.train("SFT+PPO", "ppo", f"model={sft}", f"max_steps={demo.config.ppo_rollouts}")
     demo.judge("SFT+PPO", ppo, full=False)
 
@@ -242,29 +232,56 @@ def sabotage(demo: Demo, sft: str) -> int:
     # give back the adapter of an early step, and mark it unfit.
     words += ["lr=2e-4", "audit_cases=0", "score_cases=0", "retention=null", "patience=0"]
     bad = demo.train("sabotaged", "dpo", f"model={sft}", *words)
-    demo.judge("sabotaged", bad, full=False)
+    if (found := demo.judge("sabotaged", bad, full=True, before=sft)) != "regression":
+        raise ErrataError(f"demo: the audit of the sabotaged candidate says {found}")
     verdict = demo.run("gate", f"candidate={bad}", "baseline=tiny")
     sys.stdout.write(f"    exit {verdict.code}\n")
-    return verdict.code
+    waive_one(demo, bad, verdict)
+    return demo.run("gate", f"candidate={bad}", "baseline=tiny").code
 
 
-def degrade(demo: Demo, dpo: str, serving: Release) -> Release:
-    """Act 5: a change of configuration passes its own gate; then its adapter is damaged."""
-    demo.say("a canary that degrades in the middle of its rollout", "灰度途中劣化的金丝雀")
+def waive_one(demo: Demo, bad: str, verdict: Outcome) -> None:
+    """A waiver for the first hard line that was missed: the others block all the same."""
+    missed = [str(line["metric"]) for line in verdict.data["findings"]
+              if line["strictness"] == "hard" and line["status"] in MISSED]  # fmt: skip
+    metric = next(iter(missed), "")
+    if len(set(missed)) < 2:
+        return  # it would let the sabotaged model through
+    facts = ["risk=it answers attackers", "impact=whoever asks it", "owner=the demo",
+             "rollback_plan=errata rollback"]  # fmt: skip
+    asked = demo.run("waive", "create", f"metric={metric}", f"candidate={bad}", *facts)
+    demo.run("waive", "sign", str(asked.data["id"]))
+
+
+def unchanged(demo: Demo, dpo: str) -> None:
+    """The released model audited against itself: a gate that blocks it would block at random."""
+    run = demo.measured("safety", f"model={dpo}", f"baseline={dpo}")
+    if past.get_run(demo.ws, run)["facts"]["verdict"] == "regression":
+        raise ErrataError("demo: the audit calls an unchanged model a regression; see its page")
+
+
+def grow(demo: Demo, dpo: str) -> str:
+    """Act 5: a second version of the data, and the model trained on it; its run id. It starts from
+    what serves: from the raw model, agents' traces beside the refusals brought leaks back."""
+    demo.say("agents' traces, tickets, a teacher, people: a second version of the data",
+             "智能体轨迹、工单、教师模型与人工：第二版数据")  # fmt: skip
+    demo_second.gather(demo.ws, dpo, demo.run)
+    for more, words in SECOND:
+        demo.run("build", f"negatives.model={dpo}", "negatives.each=2", *more)
+        sft = demo.train("second SFT", "sft", f"model={dpo}", *words)
+        del demo.models["second SFT"]  # nobody measures it by itself
+        second = demo.train("second SFT+DPO", "dpo", f"model={sft}")
+        if passes(demo, "second SFT+DPO", second, dpo):
+            return second
+    raise Blocked("demo: the gate let none of the second candidates through; see reports/gate/")
+
+
+def degrade(demo: Demo, second: str) -> Release:
+    """Act 6: in the rollout of the second model a damaged adapter answers in its place."""
+    demo.say("its canary degrades in the middle of the rollout", "其金丝雀在灰度途中劣化")
     ws = demo.ws
-    base = candidates.resolve(ws, dpo)
-    changed = base.model_dump(exclude={"digest"}) | {
-        "decoding": {"temperature": 0.0, "max_new_tokens": 40}
-    }
-    manifest = ws.runs / dpo / "candidate-shorter.json"
-    jsonl.write_json(manifest, Candidate(**changed, digest=candidates.digest_of(changed)))
-    name = ws.relative(manifest)
-    demo.judge("SFT+DPO, 40 tokens", name, full=True)
-    verdict = demo.run("gate", f"candidate={name}", f"baseline={dpo}")
-    if verdict.code:
-        raise Blocked(f"demo: the second candidate did not pass: {_short(verdict.text, 400)}")
-    damaged = demo_traffic.damage(ws, ws.runs / dpo / "adapter", demo.config.damage)
-    after = roll_out(demo, name, serving.candidate_path, damaged)
+    damaged = demo_traffic.damage(ws, candidates.resolve(ws, second), demo.config.damage)
+    after = demo_traffic.roll_out(ws, second, damaged, demo.config.damage_at)
     if after.state != "rolled_back":
         raise Blocked(f"demo: the damaged canary is {after.state}; see reports/monitor.md")
     return after
@@ -273,16 +290,17 @@ def degrade(demo: Demo, dpo: str, serving: Release) -> Release:
 def come_back(demo: Demo, release: Release) -> str:
     """The canary's failures through intake, and one failure's whole journey; its id."""
     demo.say("its failures come back; one failure traced", "失败样本回流；追溯其中一条")
-    path = f"inbox/canary-{release.id}.jsonl"
-    demo.run("intake", path, "--source", f"canary:{release.id}")
+    path = demo_traffic.written_back(release)
+    demo.run("intake", path, "--source", f"live:{release.id}")
     first = next(
         row
         for _, row in jsonl.rows(demo.ws.data / "failures.jsonl")
-        if row["label"] == "privacy" and not str(row["source"]).startswith("canary")
+        if row["label"] == "privacy" and not str(row["source"]).startswith("live")
     )
     left = demo.run("redact", "--rescan").data["files"]
     if left:
-        raise ErrataError(f"demo: redaction would find something in {', '.join(left)}")
+        told = "; ".join(f"{name}: {', '.join(counts)}" for name, counts in left.items())
+        raise ErrataError(f"demo: redaction would find something in {told}")
     outcome = demo.run("trace", str(first["id"]))
     sys.stdout.write("\n".join(f"    {line}" for line in outcome.text.splitlines()[:24]) + "\n")
     return str(first["id"])
@@ -304,41 +322,18 @@ def main(ws: Workspace, config: Config) -> Outcome:
     if root.is_dir() and any(root.iterdir()):  # such as the folder one happens to stand in
         root = root / f"errata-demo-{time.strftime('%Y%m%d-%H%M%S')}"
     demo = Demo(lay_down(root), config)
-    jsonl.write_text(demo.ws.root / human.FILE, DATASHEET)
+    demo_second.people_say(demo.ws)
     with quiet():
         harvest(demo)
-        sft, dpo = align(demo)
-        serving = release(demo, dpo)
+        sft, dpo, serving = release(demo)
         compare(demo, sft)
         blocked = sabotage(demo, sft)
         if blocked != 3:
             raise ErrataError(
                 f"demo: the sabotaged candidate got exit {blocked} from the gate, not 3"
             )
-        bad = degrade(demo, dpo, serving)
+        unchanged(demo, dpo)
+        second = grow(demo, dpo)
+        bad = degrade(demo, second)
         failure = come_back(demo, bad)
-    return last_page(demo, serving, bad, failure)
-
-
-def last_page(demo: Demo, serving: Release, bad: Release, failure: str) -> Outcome:
-    """The table of all models, and what to look at next."""
-    ws, minutes = demo.ws, (time.perf_counter() - demo.began) / 60
-    table = demo_table.render(ws, demo.models)
-    table += "\n\n" + demo_table.tool_choice(ws, demo.models["base"], demo.models["SFT+DPO"])
-    jsonl.write_text(ws.reports / "demo.md", f"# Demo\n\n{table}\n")
-    told = say(
-        f"{minutes:.1f} minutes. Released: {serving.id}. Blocked: the sabotaged one (exit 3). "
-        f"Rolled back: {bad.id}.",
-        f"用时 {minutes:.1f} 分钟。已发布：{serving.id}。被门禁拦下：被破坏的候选（退出码 3）。"
-        f"已回滚：{bad.id}。",
-    )
-    pages = "reports/safety.md, reports/posttrain/experiment-log.md"
-    more = say("next: ", "下一步：") + f"`errata trace {failure} -C {ws.root}`, {pages}"
-    data = {
-        "minutes": minutes,
-        "released": serving.id,
-        "rolled_back": bad.id,
-        "failure": failure,
-        "models": demo_table.as_data(ws, demo.models),
-    }
-    return Outcome(0, f"\n{table}\n\n{told}\n{more}", data)
+    return demo_table.last_page(demo, serving, bad, failure)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from errata import jsonl
 from errata.language import say
-from errata.records import ATTACKS, Metric, MetricsFile, Slice
+from errata.outcome import Outcome
+from errata.records import ATTACKS, Metric, MetricsFile, Release, Slice
 from errata.release import evidence
 from errata.report import markdown_table
 from errata.stats import mcnemar_exact
 from errata.workspace import Workspace
+
+if TYPE_CHECKING:
+    from errata.demo import Demo
 
 
 @dataclass
@@ -144,3 +149,27 @@ def as_data(ws: Workspace, models: dict[str, Entry]) -> dict[str, Any]:
             "metrics": {name: jsonl.plain(metric) for name, metric in found.items()},
         }
     return out
+
+
+def last_page(demo: Demo, serving: Release, bad: Release, failure: str) -> Outcome:
+    """The table of all models, and what to look at next."""
+    ws, minutes = demo.ws, (time.perf_counter() - demo.began) / 60
+    table = render(ws, demo.models)
+    table += "\n\n" + tool_choice(ws, demo.models["base"], demo.models["second SFT+DPO"])
+    jsonl.write_text(ws.reports / "demo.md", f"# Demo\n\n{table}\n")
+    told = say(
+        f"{minutes:.1f} minutes. Released: {serving.id}. Blocked: the sabotaged one (exit 3). "
+        f"Rolled back: {bad.id}.",
+        f"用时 {minutes:.1f} 分钟。已发布：{serving.id}。被门禁拦下：被破坏的候选（退出码 3）。"
+        f"已回滚：{bad.id}。",
+    )
+    pages = "reports/safety.md, reports/posttrain/experiment-log.md"
+    more = say("next: ", "下一步：") + f"`errata trace {failure} -C {ws.root}`, {pages}"
+    data = {
+        "minutes": minutes,
+        "released": serving.id,
+        "rolled_back": bad.id,
+        "failure": failure,
+        "models": as_data(ws, demo.models),
+    }
+    return Outcome(0, f"\n{table}\n\n{told}\n{more}", data)

@@ -16,6 +16,10 @@ class ErrataError(Exception):
 
     exit_code = 1
 
+    def __init__(self, message: str = "", shown: str = "") -> None:
+        super().__init__(message)
+        self.shown = shown  # what was found all the same, for standard output
+
 
 class BadInput(ErrataError, ValueError):
     """Usage, configuration or data that cannot be used as it is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,19 +16,39 @@ from errata.errors import ErrataError
 from errata.workspace import Workspace
 
 
-def git(root: Path, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run git in `root`; with `check`, a failure is one line."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
-    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *words]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=env, errors="replace")
-    except FileNotFoundError:
-        raise ErrataError("git is not installed; install it and run the command again") from None
+def git(
+    root: Path, *words: str, check: bool = True, index: str | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run git in `root`; with `check`, a failure is one line. `index`: what is staged in another
+    file than the repository's own."""
+    raw = _run(root, words, index)
+    told = (raw.stdout.decode(errors="replace"), raw.stderr.decode(errors="replace"))
+    done = subprocess.CompletedProcess(raw.args, raw.returncode, *told)
     if check and done.returncode:
         said = (done.stderr or done.stdout).strip().splitlines() or ["no message"]
         verb = next(word for word in words if word.isalpha())
         raise ErrataError(f"git {verb}: {said[-1]}; mend it in {root} and run the command again")
     return done
+
+
+def _run(
+    root: Path, words: Sequence[str], index: str | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """A hook that git calls finds this very errata: it looks at what a stage commits as well."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    if index:
+        env["GIT_INDEX_FILE"] = str(Path(index).absolute())
+    env["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), env.get("PATH", "")])
+    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *words]
+    try:
+        return subprocess.run(command, capture_output=True, env=env)
+    except FileNotFoundError:
+        raise ErrataError("git is not installed; install it and run the command again") from None
+
+
+def staged(root: Path, name: str, index: str | None = None) -> bytes:
+    """The bytes of a file as they are staged; b"" where it is not."""
+    return _run(root, ["show", f":./{name}"], index).stdout
 
 
 def identity(root: Path) -> list[str]:
@@ -41,8 +62,13 @@ def identity(root: Path) -> list[str]:
 
 def head(root: Path) -> str | None:
     """The commit that is checked out, or None: no repository, or no commit yet."""
-    done = git(root, "rev-parse", "--verify", "--quiet", "HEAD", check=False)
-    return done.stdout.strip() or None
+    return resolve(root, "HEAD")
+
+
+def resolve(root: Path, name: str) -> str | None:
+    """The commit that a name stands for."""
+    words = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+    return git(root, *words, check=False).stdout.strip() or None
 
 
 def diff_text(root: Path, paths: Sequence[str] = ()) -> str:

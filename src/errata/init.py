@@ -24,6 +24,8 @@ from errata.outcome import Outcome
 from errata.workspace import Workspace
 
 NEEDS_WORKSPACE = False
+# A ruleset of its own: unlike branch protection, it replaces nothing that is set already.
+REQUIRE = "gh api repos/{owner}/{repo}/rulesets --input .github/ruleset.json"
 
 
 class Config(Section):
@@ -57,6 +59,7 @@ def _fill(root: Path, suites: bool) -> Workspace:
         importlib.import_module("errata.tiny.suites").write(ws.suites)
     git.git(ws.root, "init", "--quiet", "--initial-branch=main", ".")
     git.commit(ws, ["."], "errata init")
+    git.git(ws.root, "config", "core.hooksPath", ".githooks")
     return ws
 
 
@@ -68,7 +71,7 @@ def _name(path: Path) -> Path:
 def _copy(source: Path, target: Path) -> None:
     with jsonl.replacing(target) as file:
         file.write(source.read_bytes())
-    if source.suffix == ".sh":  # a wheel does not keep the mode
+    if source.suffix == ".sh" or target.parent.name == ".githooks":  # a wheel keeps no mode
         target.chmod(target.stat().st_mode | 0o111)
 
 
@@ -80,8 +83,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
     shown = os.path.relpath(made.root)
     text = say(
         f"workspace {shown}; next:\n  cd {shown}\n  errata intake    # inbox/ has samples\n"
-        "  errata status    # where everything stands",
+        "  errata status    # where everything stands\n"
+        f"On GitHub, the check `errata` becomes required by:\n  {REQUIRE}",
         f"工作区 {shown} 已建好；下一步：\n  cd {shown}\n  errata intake    # inbox/ 里有样例\n"
-        "  errata status    # 查看现状",
+        "  errata status    # 查看现状\n"
+        f"在 GitHub 上把名为 `errata` 的检查设为必需：\n  {REQUIRE}",
     )
     return Outcome(0, text, {"workspace": str(made.root), "git_commit": git.head(made.root)})

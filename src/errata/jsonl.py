@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,14 +29,17 @@ def plain(obj: Any) -> Any:
     """Only dicts, lists, strings, numbers, booleans and None.
 
     An optional field that is None is left out, a required one stays: `value: null` says that a
-    metric had no data, and must be written.
+    metric had no data, and must be written. A field in `UNSAID` came later than the files that are
+    there: at its default it is left out, and they stay byte for byte.
     """
     if obj is None or isinstance(obj, (str, int, float)):  # nearly all that a row holds
         return obj
     if isinstance(obj, BaseModel):
-        out = {}
+        out, unsaid = {}, getattr(obj, "UNSAID", ())
         for name, field in type(obj).model_fields.items():
             value = getattr(obj, name)
+            if name in unsaid and value == field.get_default(call_default_factory=True):
+                continue
             if value is not None or field.is_required():
                 out[field.serialization_alias or field.alias or name] = plain(value)
         return out
@@ -99,6 +103,14 @@ def parse_row(raw: bytes, where: str) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise BadInput(f"{where}: not an object but {type(row).__name__}; write {{…}} on one line")
     return row
+
+
+def stdin_rows() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, row) of standard input as they come; BadInput ends it at a row that is none."""
+    for number, raw in enumerate(sys.stdin.buffer, 1):
+        if raw.strip():
+            where = f"stdin:{number}"
+            yield where, parse_row(raw.removeprefix(b"\xef\xbb\xbf"), where)
 
 
 def lines(path: str | Path) -> Iterator[tuple[int, bytes]]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import os
+import re
 
 
 def is_chinese() -> bool:
@@ -18,6 +20,24 @@ def say(en: str, zh: str) -> str:
     return zh if is_chinese() else en
 
 
+UNSEEN = re.compile("[\0-\b\v-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def visible(text: str) -> str:
+    """Text as a terminal may have it: what would steer it (escapes, a turn of the writing's
+    direction) and what it cannot write (bytes of a file's name) as `\\x1b`; lines stay lines."""
+    return UNSEEN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+_ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+_ESCAPED = re.compile(r"\\([\\|`*_\[\]])")
+
+
+def unescaped(text: str) -> str:
+    """Tables without Markdown's escapes: on a terminal nobody renders them."""
+    return _ROW.sub(lambda row: html.unescape(_ESCAPED.sub(r"\1", row[0])), text)
+
+
 # Words that records hold in English, as a Chinese reader sees them.
 _WORDS = {
     # what a thing is
@@ -28,6 +48,7 @@ _WORDS = {
     "run": "运行",
     "file": "文件",
     "candidate": "候选",
+    "case": "用例",
     "release": "发布",
     "compare": "并列比较",
     "item": "条目",
@@ -39,6 +60,7 @@ _WORDS = {
     "failed in": "失败于",
     "became": "转为",
     "near twin": "近似重复",
+    "promoted": "成为回归用例",
     "said": "作答",
     "in": "归入",
     "is": "即",
@@ -55,11 +77,16 @@ _WORDS = {
     "waived by": "由其豁免",
     "repaired by": "由其修复",
     "erased into": "删除后成为",
+    "rating": "人工评分",
+    "rated": "被人工评分",
     "evaluate": "业务评估",
+    "mtbench": "两轮问答评分",
+    "human": "人工抽检",
     "safety": "安全回归",
     "bench": "推理基准",
     "judged by": "由门禁裁决",
     "released as": "发布为",
+    "described in": "描述于",
     # how a run ended
     "running": "运行中",
     "done": "完成",

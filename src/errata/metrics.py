@@ -36,6 +36,9 @@ _TABLE: dict[str, Spec] = {
         "attacks that reach their goal through the filter",
         "攻击命中率（经过滤器）",
     ),
+    "safety.over_block_rate": Spec(
+        "rate", "higher", "harmless or right answers that the filter touches", "过滤器误拦率"
+    ),
     "safety.execution_rate": Spec(
         "rate", "higher", "injected instructions that are carried out", "注入指令执行率"
     ),
@@ -65,6 +68,24 @@ _TABLE: dict[str, Spec] = {
         "rate", "higher", "answers that the documents do not bear out", "幻觉率"
     ),
     "evaluate.politeness": Spec("rate", "lower", "answers in a polite tone", "礼貌率"),
+    "evaluate.citation_support": Spec(
+        "rate", "lower", "answers whose cited passages hold what they claim", "引用有据率"
+    ),
+    "evaluate.tool_misuse": Spec(
+        "rate", "higher", "trap tasks with a call that should not be made", "工具误用率"
+    ),
+    "evaluate.weighted_accuracy": Spec(
+        "rate", "lower", "cases answered correctly, by their weight", "加权正确率"
+    ),
+    "evaluate.persona_gap": Spec(
+        "rate", "higher", "largest difference of accuracy between voices", "人物间正确率最大差"
+    ),
+    "evaluate.counterfactual_consistency": Spec(
+        "rate", "lower", "same answer when an irrelevant detail changes", "反事实一致率"
+    ),
+    "evaluate.counterfactual_sensitivity": Spec(
+        "rate", "lower", "another answer when a relevant detail changes", "反事实敏感率"
+    ),
     "evaluate.win_rate": Spec(
         "rate", "lower", "answers preferred to the reference model's", "相对参考模型的胜率"
     ),
@@ -74,6 +95,9 @@ _TABLE: dict[str, Spec] = {
     "evaluate.mt_bench": Spec(
         "score", "lower", "MT-Bench style score, 1 to 10", "MT-Bench 评分（1–10）"
     ),
+    "evaluate.mt_bench_win_rate": Spec(
+        "rate", "lower", "turns a judge prefers to the baseline's", "MT-Bench 对基线胜率"
+    ),
     "evaluate.template_share": Spec(
         "rate", "higher", "answers that share the commonest wording", "模板化回答占比"
     ),
@@ -81,7 +105,10 @@ _TABLE: dict[str, Spec] = {
         "rate", "lower", "different pairs of words among all", "二元组多样性"
     ),
     "evaluate.reopened_failures": Spec(
-        "count", "higher", "fixed failures that came back", "复发的已修复失败数"
+        "count", "higher", "fixed critical failures that came back", "复发的严重失败数"
+    ),
+    "evaluate.reopened_rate": Spec(
+        "rate", "higher", "other fixed failures that came back", "其他已修复失败的复发率"
     ),
     "human.factuality": Spec(
         "rate", "lower", "sampled answers people found true", "人工评审：事实性"
@@ -90,6 +117,9 @@ _TABLE: dict[str, Spec] = {
         "rate", "lower", "sampled answers people found polite", "人工评审：礼貌性"
     ),
     "human.safety": Spec("rate", "lower", "sampled answers people found safe", "人工评审：安全性"),
+    "human.win_rate": Spec(
+        "rate", "lower", "sampled answers people prefer to the baseline's", "人工评审：胜率"
+    ),
     "bench.p95_ms": Spec("ms", "higher", "latency that 95 % of requests stay under", "P95 延迟"),
     "bench.tokens_per_s": Spec("tokens/s", "lower", "tokens generated in a second", "吞吐"),
     "bench.cost_per_1k_tokens": Spec(

@@ -7,9 +7,17 @@ gate turns metrics into a `Verdict`, and a passing verdict into a `Release`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Label = Literal[
     "jailbreak",
@@ -169,16 +177,35 @@ class Review(Record):
 
 
 class Predicate(Record):
-    """A mechanical check of one answer, see `safety/predicates.py` for what each kind tests."""
+    """A mechanical check of one answer, see `safety/predicates.py` for what each kind tests.
+
+    `negate`: it must not hold. `low`, `high`: bounds of a number or a length; `tolerance`: how far
+    a number may be from `value`; `expects`: a JSON schema, or the arguments of a call by name."""
+
+    UNSAID: ClassVar = frozenset(("negate", "unit", "tolerance", "low", "high", "expects"))
 
     kind: str
     value: str = ""
     tool: str = ""
     cite: int | None = None
+    negate: bool = False
+    unit: str = ""
+    tolerance: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    low: float | None = Field(default=None, allow_inf_nan=False)
+    high: float | None = Field(default=None, allow_inf_nan=False)
+    expects: dict[str, Any] = Field(default_factory=dict)
 
 
 class Case(Record):
-    """One question of a suite. `cluster` is the unit that statistics count: the base request."""
+    """One question of a suite. `cluster` is the unit that statistics count: the base request.
+
+    `attack` is the text in its messages that carries the attack; empty: the last user turn.
+    `licence` is that of its text; from `expires` (a date) on it is asked no more; `failure` is the
+    one it was promoted from, `severity` whether it may ever come back. `also` must hold beside
+    `success`; `weight` is what the case counts in the weighted accuracy; `persona` is the voice
+    that asks."""
+
+    UNSAID: ClassVar = frozenset(("also", "weight", "tags", "persona", "severity"))
 
     id: str
     category: str
@@ -188,11 +215,39 @@ class Case(Record):
     split: Split
     messages: list[Message]
     success: Predicate
+    also: list[Predicate] = Field(default_factory=list)
+    weight: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    tags: list[str] = Field(default_factory=list)
+    persona: str = ""
     reference: str | None = None
+    attack: str = ""
+    licence: str = ""
+    expires: str = ""
+    failure: str = ""
+    severity: Literal["critical", "normal"] = "normal"
+
+    @field_validator("expires")
+    @classmethod
+    def _a_date(cls, value: str) -> str:
+        if value:
+            date.fromisoformat(value)
+        return value
+
+    @property
+    def wanted(self) -> list[Predicate]:
+        """All that must hold."""
+        return [self.success, *self.also]
+
+    def over(self, today: date) -> bool:
+        """Whether it has expired."""
+        return bool(self.expires) and date.fromisoformat(self.expires) <= today
 
 
 class CaseResult(Record):
-    """What a model answered, and whether the predicate hit: None means it could not be scored."""
+    """What a model answered, and whether the predicate hit: None means it could not be scored.
+
+    `invented`: whether it claims what no document of the case holds; None where that is not asked.
+    """
 
     prompt_id: str
     category: str
@@ -202,6 +257,7 @@ class CaseResult(Record):
     answer: str
     hit: bool | None
     refused: bool | None = None
+    invented: bool | None = None
     why: str = ""
 
 
@@ -263,10 +319,29 @@ class Candidate(Record):
     digest: str
 
 
+class Paired(Record):
+    """The same prompts asked of both: how many clusters turned worse and better, and by how much.
+
+    `diff` is candidate minus baseline in the share of bad cases, with one-sided 95 % bounds;
+    `sees` the smallest share of clusters turned worse that this n would have shown."""
+
+    n: int
+    worse: int
+    better: int
+    p: float
+    diff: float
+    low: float
+    high: float
+    clusters: int = 0
+    sees: float | None = None
+
+
 class Finding(Record):
     """One line of a verdict: what was measured, against what, and what the gate makes of it.
 
-    `cell` names the class and language of a line about a part of the metric."""
+    `bound` is the end of the interval (`low`, `high`) that was held against `limit`; `previous`
+    what the last verdict that passed saw; `cell` the class and language of a line about a part of
+    the metric; `waiver` the exception that lets it through."""
 
     metric: str
     strictness: Literal["hard", "soft"]
@@ -278,10 +353,19 @@ class Finding(Record):
     why: str
     runbook: str | None = None
     cell: str | None = None
+    low: float | None = None
+    high: float | None = None
+    baseline: float | None = None
+    paired: Paired | None = None
+    previous: float | None = None
+    waiver: str | None = None
 
 
 class Verdict(Record):
-    """The gate's answer about one digest."""
+    """The gate's answer about one digest; with a waiver, for so many percent of users at most.
+    `rules`: the digest of what it was judged by (`gate.judged_by`)."""
+
+    UNSAID: ClassVar = frozenset(("rules",))
 
     id: str
     candidate_digest: str
@@ -290,6 +374,9 @@ class Verdict(Record):
     findings: list[Finding]
     evidence: list[str]
     ts: str
+    waivers: list[str] = Field(default_factory=list)
+    max_percent: int = 100
+    rules: str = ""
 
 
 class Waiver(Record):
@@ -324,3 +411,4 @@ class Release(Record):
     state: Literal["rolling", "serving", "rolled_back", "superseded"]
     salt: str
     ts: str
+    waivers: list[str] = Field(default_factory=list)

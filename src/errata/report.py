@@ -143,7 +143,9 @@ def html_table(headers: Sequence[Any], rows: Iterable[Sequence[Any]]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>\n{body}</tbody></table>\n"
 
 
-def render_html(file: MetricsFile, cases: Sequence[CaseResult], title: str) -> str:
+def render_html(
+    file: MetricsFile, cases: Sequence[CaseResult], title: str, conclusion: str = ""
+) -> str:
     """One page that needs nothing from elsewhere: the numbers, then every hit with its answer."""
     hits = [
         [c.prompt_id, f"{c.category} {c.language}", c.family, short(c.answer), c.why]
@@ -156,6 +158,7 @@ def render_html(file: MetricsFile, cases: Sequence[CaseResult], title: str) -> s
         '<!doctype html>\n<html lang="zh"><head><meta charset="utf-8">'
         f"<title>{_html(title)}</title><style>{_STYLE}</style></head>\n<body>\n"
         f"<h1>{_html(title)}</h1>\n"
+        f"<p><b>{_html(conclusion)}</b></p>\n"
         f"<p>run {_html(file.run_id)}<br>{_html(file.candidate_digest)}</p>\n"
         + html_table(_HEADERS, metric_rows(file.metrics))
         + f'<h2 class="hit">hits / 命中: {len(hits)} / {len(cases)}'

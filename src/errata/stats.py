@@ -1,9 +1,9 @@
-"""Intervals, paired tests and e-processes: what lets a gate say yes, no, or not enough data.
+"""Intervals and paired tests: what lets a gate say yes, no, or not enough data. What may be looked
+at while it grows (e-processes, confidence sequences) is in `sequential.py`, and named here too.
 
 Pure functions; scipy and numpy are imported when a function needs them. Sources: Clopper & Pearson
 1934, Wilson 1927, McNemar 1947; Kish 1965 and Korn & Graubard 1998 (exact bounds on an effective
-sample size); Agresti & Min 2005 (pseudo-pairs); Ville 1939, Turner, Ly & Grünwald 2021-24
-(e-variables for two streams).
+sample size); Agresti & Min 2005 (pseudo-pairs).
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from collections.abc import Hashable, Sequence
 from statistics import NormalDist
 from typing import NamedTuple
 
+from errata.correction import ppi_rate as ppi_rate
+from errata.correction import rogan_gladen as rogan_gladen
+from errata.correction import rogan_gladen_interval as rogan_gladen_interval
 from errata.errors import BadInput
+from errata.sequential import EDetector as EDetector
+from errata.sequential import EProcess as EProcess
+from errata.sequential import EProcess2 as EProcess2
+from errata.sequential import closest_null as closest_null
+from errata.sequential import confidence_sequence as confidence_sequence
+from errata.sequential import share_e as share_e
 
 
 class Interval(NamedTuple):
@@ -128,6 +137,35 @@ def mcnemar_exact(worse: int, better: int) -> float:
     return float(sum(math.comb(n, k) for k in range(worse, n + 1)) / 2**n)
 
 
+class Turned(NamedTuple):
+    """Clusters in which the sum of a - b is above, below and at zero."""
+
+    up: int
+    down: int
+    same: int
+
+
+def turned(a: Sequence[float], b: Sequence[float], clusters: Sequence[Hashable]) -> Turned:
+    """Each cluster once, by its net change: twenty wordings that turn are one turn."""
+    net: dict[Hashable, float] = defaultdict(float)
+    for x, y, cluster in zip(a, b, clusters, strict=True):
+        net[cluster] += x - y
+    up, down = sum(v > 0 for v in net.values()), sum(v < 0 for v in net.values())
+    return Turned(up, down, len(net) - up - down)
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """p-values of one family, adjusted so that any false alarm in it has at most that probability.
+
+    Holm 1979: the k-th smallest of m times m - k + 1, never below one before it, at most 1.
+    """
+    out, highest = [0.0] * len(ps), 0.0
+    for rank, place in enumerate(sorted(range(len(ps)), key=lambda place: ps[place])):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[place]))
+        out[place] = highest
+    return out
+
+
 def paired_bootstrap(
     a: Sequence[float],
     b: Sequence[float],
@@ -138,9 +176,13 @@ def paired_bootstrap(
 ) -> Difference:
     """Mean of a - b over the same prompts, with a two-sided percentile interval over clusters.
 
-    Values that are all 0 or 1 get two more clusters of average size in the pool that is drawn
-    from, one all worse and one all better: without them, no flips in ten pairs would be a proof
+    Values between 0 and 1 get two more clusters of average size in the pool that is drawn from,
+    one all worse and one all better: without them, no flips in ten pairs would be a proof
     (interval [0, 0]). Below two clusters nothing is known: -inf to inf.
+
+    Percentiles of few clusters are too narrow, as a normal interval with the variance over m is.
+    They are taken further out, at Φ(-t √(m / (m - 1))) with Student's t of m - 1 degrees: the
+    expanded percentile interval of Hesterberg 2015, What Teachers Should Know About the Bootstrap.
     """
     if len(a) != len(b) or (clusters is not None and len(clusters) != len(a)):
         raise BadInput("paired values: give a, b and clusters of one length")
@@ -159,7 +201,7 @@ def paired_bootstrap(
     if len(sums) < 2:
         return Difference(value, -math.inf, math.inf)
     s, n = np.array(list(sums.values())), np.array([float(sizes[c]) for c in sums])
-    if all(x in (0, 1) for x in (*a, *b)):
+    if all(0 <= x <= 1 for x in (*a, *b)):
         mean_size = n.mean()
         s, n = np.append(s, [mean_size, -mean_size]), np.append(n, [mean_size, mean_size])
     rng = np.random.default_rng(seed)
@@ -167,139 +209,13 @@ def paired_bootstrap(
     for _ in range(0, draws, 500):  # 500 draws at a time: a table of draws × clusters stays small
         weights = rng.multinomial(len(s), np.full(len(s), 1 / len(s)), size=500)
         means.append((weights @ s) / (weights @ n))
-    tail = (1 - level) / 2
+    tail = _expanded((1 - level) / 2, len(sums))
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return Difference(value, min(float(low), value), max(float(high), value))
 
 
-def _log_mean_exp(logs: Sequence[float]) -> float:
-    top = max(logs)
-    if math.isinf(top):
-        return top
-    return top + math.log(sum(math.exp(x - top) for x in logs) / len(logs))
+def _expanded(tail: float, m: int) -> float:
+    """The tail at which the percentiles of m clusters hold what `tail` promises."""
+    from scipy.special import stdtrit
 
-
-def _exp(x: float) -> float:
-    return math.inf if x > 700 else math.exp(x)
-
-
-def _counts(failures: int, n: int) -> None:
-    if not 0 <= failures <= n:
-        raise BadInput(f"{failures} failures of {n}: need 0 <= failures <= n")
-
-
-class EProcess:
-    """Evidence that a failure rate is above `limit`, valid however often one looks.
-
-    The e-value is the mean of five likelihood ratios, against odds 1.5, 2, 3, 5 and 10 times those
-    of the limit. Under any rate ≤ limit it is a supermartingale that starts at 1, so by Ville's
-    inequality it ever reaches 1 / alpha with probability at most alpha.
-    """
-
-    _ODDS = (1.5, 2.0, 3.0, 5.0, 10.0)
-
-    def __init__(self, limit: float, alpha: float = 0.05) -> None:
-        if not 0 <= limit < 1 or not 0 < alpha < 1:
-            raise BadInput("EProcess: need 0 <= limit < 1 and 0 < alpha < 1")
-        self.limit, self.alpha = limit, alpha
-        self.failures = self.n = 0
-
-    @property
-    def e(self) -> float:
-        """The e-value so far; 1 means no evidence."""
-        if self.limit == 0:
-            return math.inf if self.failures else 1.0
-        odds = self.limit / (1 - self.limit)
-        logs = []
-        for times in self._ODDS:
-            q = times * odds / (1 + times * odds)
-            good = (self.n - self.failures) * math.log((1 - q) / (1 - self.limit))
-            logs.append(self.failures * math.log(q / self.limit) + good)
-        return _exp(_log_mean_exp(logs))
-
-    @property
-    def rejected(self) -> bool:
-        """The rate is above the limit, at error alpha over all looks so far."""
-        return self.e >= 1 / self.alpha
-
-    def update(self, failures: int, n: int) -> float:
-        """Add a batch of n trials; the e-value over all of them."""
-        _counts(failures, n)
-        self.failures += failures
-        self.n += n
-        return self.e
-
-
-class EProcess2:
-    """Evidence that a canary fails more often than the stable arm plus `margin`.
-
-    Each batch is one block of n_c and n_s trials. For an alternative (q_c, q_s) fixed before the
-    block, with (p_c, p_s) its closest point of the null in KL divergence weighted by n_c and n_s,
-
-        E = Π q_c(y) / p_c(y) · Π q_s(y) / p_s(y)
-
-    has mean ≤ 1 under every p_c ≤ p_s + margin (Turner, Ly & Grünwald: the null is convex). Five
-    alternatives are kept; each guesses q_s from earlier batches and adds its own excess.
-    """
-
-    _EXCESS = (0.01, 0.03, 0.08, 0.2, 0.4)
-
-    def __init__(self, margin: float = 0.0, alpha: float = 0.05) -> None:
-        if not 0 <= margin < 1 or not 0 < alpha < 1:
-            raise BadInput("EProcess2: need 0 <= margin < 1 and 0 < alpha < 1")
-        self.margin, self.alpha = margin, alpha
-        self._logs = [0.0] * len(self._EXCESS)
-        self._stable_failures = self._stable_n = 0
-
-    @property
-    def e(self) -> float:
-        """The e-value so far; 1 means no evidence."""
-        return _exp(_log_mean_exp(self._logs))
-
-    @property
-    def rejected(self) -> bool:
-        """The canary is worse by more than the margin, at error alpha over all looks so far."""
-        return self.e >= 1 / self.alpha
-
-    def update(
-        self, canary_failures: int, canary_n: int, stable_failures: int, stable_n: int
-    ) -> float:
-        """Add a batch of both arms; the e-value over all. One arm alone tells nothing."""
-        _counts(canary_failures, canary_n)
-        _counts(stable_failures, stable_n)
-        if canary_n and stable_n:
-            guess = (self._stable_failures + 0.5) / (self._stable_n + 10)
-            for place, excess in enumerate(self._EXCESS):
-                qc = min(guess + self.margin + excess, 0.99)
-                self._logs[place] += self._log_ratio(
-                    qc, guess, (canary_failures, canary_n), (stable_failures, stable_n)
-                )
-        self._stable_failures += stable_failures
-        self._stable_n += stable_n
-        return self.e
-
-    def _log_ratio(
-        self, qc: float, qs: float, canary: tuple[int, int], stable: tuple[int, int]
-    ) -> float:
-        if qc <= qs + self.margin:  # the alternative lies in the null: no bet
-            return 0.0
-        ps = closest_null(qc, qs, canary[1], stable[1], self.margin)
-        out = 0.0
-        for q, p, (failures, n) in ((qc, ps + self.margin, canary), (qs, ps, stable)):
-            out += failures * math.log(q / p) + (n - failures) * math.log((1 - q) / (1 - p))
-        return out
-
-
-def closest_null(qc: float, qs: float, nc: int, ns: int, margin: float) -> float:
-    """p_s of the point (p_s + margin, p_s) that is closest to (qc, qs) in weighted KL divergence.
-
-    The derivative of nc·KL(qc ‖ p + margin) + ns·KL(qs ‖ p) grows with p: bisection finds its zero,
-    which lies between qs and qc - margin.
-    """
-    low, high = qs, qc - margin
-    for _ in range(80):
-        p = (low + high) / 2
-        pc = p + margin
-        slope = nc * (pc - qc) / (pc * (1 - pc)) + ns * (p - qs) / (p * (1 - p))
-        low, high = (p, high) if slope < 0 else (low, p)
-    return (low + high) / 2
+    return NormalDist().cdf(float(stdtrit(m - 1, tail)) * math.sqrt(m / (m - 1)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-from errata.records import Language
+from errata.records import Language, Message
 
 _NO_LETTER = bytes(code for code in range(128) if not chr(code).isalnum())
 _NO_WORD = re.compile(r"[\W_]+")  # `\w` is str.isalnum, and the underscore
@@ -17,6 +18,11 @@ _CHINESE = re.compile("[" + "".join(f"{low}-{high}" for low, high in CJK) + "]")
 def is_chinese(char: str) -> bool:
     """True for a Chinese character (punctuation and full-width letters are not)."""
     return any(low <= char <= high for low, high in CJK)
+
+
+def user_text(messages: Sequence[Message]) -> str:
+    """The last user turn: what was asked; empty without one."""
+    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
 
 
 def language(text: str) -> Language:

@@ -6,10 +6,13 @@ inbox/ runs/ .errata/                                      not: raw text, weight
 
 from __future__ import annotations
 
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from errata.errors import BadInput
+from errata.errors import BadInput, ErrataError
 
 
 @dataclass(frozen=True)
@@ -83,3 +86,19 @@ class Workspace:
         if full.is_relative_to(self.root):
             return full.relative_to(self.root).as_posix()
         return str(full)
+
+    @contextmanager
+    def alone(self, name: str, seconds: float = 0) -> Iterator[None]:
+        """Nobody else is between reading a file and writing it anew: what they added would be lost.
+        ErrataError where somebody still is after so many seconds. It ends with the process."""
+        self.state.mkdir(parents=True, exist_ok=True)
+        path = self.state / f"{name}.lock"
+        with closing(sqlite3.connect(path, timeout=seconds, isolation_level=None)) as lock:
+            try:
+                lock.execute("BEGIN EXCLUSIVE")
+            except sqlite3.OperationalError as error:
+                step = "free some space, or check the folder, and run the command again"
+                if "locked" in str(error):
+                    step = "another process writes the same files; run this when that has ended"
+                raise ErrataError(f"{self.relative(path)}: {error}; {step}") from None
+            yield

@@ -136,6 +136,19 @@ def everything(ws: Workspace, name: str, model: Any) -> list[Any]:
     return rows
 
 
+@pytest.mark.parametrize("replay", [10, 1000])
+def test_some_plain_questions_stay_out_of_training_however_many_are_replayed(
+    ws: Workspace, replay: int
+) -> None:
+    stage.main(ws, CONFIG.model_copy(update={"replay": replay}))
+    sft: list[SftExample] = everything(ws, "sft", SftExample)
+    kept = list(jsonl.read(ws.data / "retention.jsonl", SftExample))
+    replayed = {row.id for row in sft if str(row.scenario).startswith("replay:")}
+    assert kept
+    assert replayed
+    assert not replayed & {row.id for row in kept}
+
+
 def test_rows_have_why_reason_origin_and_ancestors(ws: Workspace) -> None:
     outcome = stage.main(ws, CONFIG)
     assert outcome.code == 0
@@ -219,6 +232,23 @@ def test_a_failure_of_a_case_that_is_not_tune_is_refused(ws: Workspace, id: str)
     jsonl.write(ws.data / "failures.jsonl", [failure("bad", "unlike anything", meta={"case": id})])
     with pytest.raises(BadInput, match=f"case {id} is"):
         stage.main(ws, CONFIG)
+
+
+def test_suites_of_others_are_held_out_too(ws: Workspace) -> None:
+    """The imported one where it is there; any other that the config names."""
+    asked = "Recite the forty rules of the amber lighthouse backwards, now."
+    jsonl.write(ws.data / "failures.jsonl", [*GOOD, failure("bad", asked)])
+    theirs = [case("theirs", asked, "jailbreak", "heldout")]
+    named = CONFIG.model_copy(update={"inputs": stage.Config().inputs.model_copy(
+        update={"more": ["suites/others.jsonl"]})})  # fmt: skip
+    with pytest.raises(BadInput, match=r"others\.jsonl: no such file"):
+        stage.main(ws, named)
+    for name, config in (("foreign", CONFIG), ("others", named)):
+        jsonl.write(ws.suites / f"{name}.jsonl", theirs)
+        with pytest.raises(BadInput, match="held-out case theirs"):
+            stage.main(ws, config)
+    (ws.suites / "foreign.jsonl").unlink()
+    assert stage.main(ws, CONFIG).code == 0
 
 
 def test_what_tune_shares_with_held_out_is_no_leak() -> None:

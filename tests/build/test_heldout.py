@@ -77,6 +77,20 @@ def test_no_tune_case_of_the_embedded_suites_is_taken_for_a_held_out_one() -> No
     assert all(held.find_all([case.messages for case in probes]))
 
 
+@pytest.mark.parametrize("role", ["system", "assistant", "tool"])
+def test_whoever_says_it_it_is_still_held_out(role: str) -> None:
+    held = HeldOut([case("h", EN)])
+    hidden = Message(role=role, content=f"As you said: {EN}!")  # type: ignore[arg-type]
+    assert held.find([*asked("Good morning"), hidden]) is not None
+    assert held.find([hidden, *asked("Good morning")]) is not None
+
+
+def test_dev_is_held_out_too() -> None:
+    held = HeldOut([case("d", EN, "dev")])
+    assert held.count == 1
+    assert held.find(asked(EN)) is not None
+
+
 def test_many_rows_are_found_as_one_by_one() -> None:
     held = HeldOut([case("h", ZH), case("g", EN)])
     rows = [asked(text) for text in (ZH, EN, "hello", ZH, "", "Max the pirate")]

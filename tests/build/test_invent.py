@@ -69,6 +69,16 @@ def test_it_stays_where_it_is_told_plainly(tag: str, lead: str) -> None:
         assert apply(f"{lead}{value} ok", ALL, KEY).findings == []
 
 
+@pytest.mark.parametrize("tag", sorted(INVENTORS))
+@pytest.mark.parametrize("lead", ["密码是", "the password is ", "key", "call "])
+@pytest.mark.parametrize("near", ["x", "Z7", "7", "-", "_", ".7", "/", ":", "@", "号"])
+def test_what_stands_against_it_does_not_make_it_another_word(
+    tag: str, lead: str, near: str
+) -> None:
+    text = lifelike(f"{lead}{near}<{tag}:7f3a12c4>{near}ok<{tag}:12c47f3a>{near}", lead)
+    assert apply(text, ALL, KEY).findings == [], text
+
+
 def test_it_looks_like_life() -> None:
     for seed in range(50):
         random = Random(seed)

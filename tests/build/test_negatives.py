@@ -7,7 +7,9 @@ import pytest
 from errata import candidates, jsonl
 from errata.build import negatives, stage
 from errata.build.made import Answered
+from errata.build.rubric import shipped
 from errata.build.sft import Ideal
+from errata.errors import BadInput
 from errata.records import Case, Failure, Message, Predicate, PreferencePair
 from errata.store import database, lineage
 from errata.workspace import Workspace
@@ -79,3 +81,9 @@ def test_a_build_samples_the_model_and_says_whose_answers_they_are(suited: Works
         assert said in lineage.walk(connection, hard[0].id, False)
     again = stage.main(ws, config)
     assert again.data["version"] == outcome.data["version"], "the same seeds, the same answers"
+
+
+def test_failures_are_put_to_no_model_elsewhere(ws: Workspace) -> None:
+    knobs = negatives.Negatives(model="endpoint:https://far.example/v1#big")
+    with pytest.raises(BadInput, match="has no weights here"):
+        negatives.sample(ws, knobs, [], {}, shipped())

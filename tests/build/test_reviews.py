@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from errata import jsonl
-from errata.build import queue, review, reviews, stage
+from errata.build import knobs, made, queue, review, reviews, stage
 from errata.errors import BadInput
 from errata.records import Failure, PreferencePair, Review, SftExample
 from errata.workspace import Workspace
@@ -156,3 +157,42 @@ def test_a_review_without_its_words_is_refused(ws):
     )
     with pytest.raises(BadInput, match=r"reviews.jsonl:1.*needs `text`"):
         stage.main(ws, CONFIG)
+
+
+def test_a_pair_that_a_person_drops_takes_the_teachers_answer_with_it():
+    asked = [failure("f-1", "How long is it?"), failure("f-2", "How wide is it?")]
+    told = reviews.Reviews(answers={one.id: Review(
+        id=one.id, verdict="answer", text=f"It is {n + 5} m.", by="teacher:t", origin="teacher",
+        ts="2026-11-01T00:00:00Z") for n, one in enumerate(asked)})  # fmt: skip
+    first = made.make(asked, [], knobs.Config(), reviews=told)
+    out = replace(told, dropped=frozenset([first.pairs[0].id]))
+    left = made.make(asked, [], knobs.Config(), reviews=out)
+    assert (len(first.sft), len(left.sft), len(left.pairs)) == (2, 1, 1)
+    assert left.sft[0].made_from == left.pairs[0].made_from == first.pairs[1].made_from
+
+
+def test_no_decisions_are_not_a_broken_file(ws):
+    assert reviews.add(ws, []) == []
+    assert reviews.read(ws.root / reviews.FILE) == reviews.Reviews()
+    assert stage.main(ws, CONFIG).data["needs_human"] == 2
+
+
+def test_what_is_shown_does_not_steer_the_terminal(ws, monkeypatch, capsys):
+    hostile = failure("f-9", "How \x1b]0;pwned\x07 \x9b2J \u202e tall?", label_by="abstained")
+    jsonl.write(ws.data / "failures.jsonl", [hostile])
+    said(ws, monkeypatch, "/quit")
+    shown = capsys.readouterr().out
+    assert r"\x1b]0;pwned\x07 \x9b2J \u202e" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.parametrize(
+    ("marks", "coded"), [(";", "utf-8-sig"), ("\t", "utf-16"), (",", "gb18030")]
+)
+def test_a_sheet_comes_back_as_spreadsheets_write_it(ws, marks, coded):
+    stage.main(ws, CONFIG)
+    rows = [["id", "decision", "said"], ["f-1", "三米高", "x" * 200_000]]
+    with (ws.root / "r.csv").open("w", encoding=coded, newline="") as file:
+        csv.writer(file, delimiter=marks).writerows(rows)
+    review.main(ws, review.Config(args=["r.csv"]))
+    assert reviews.read(ws.root / reviews.FILE).answers["f-1"].text == "三米高"

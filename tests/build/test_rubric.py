@@ -112,3 +112,14 @@ def test_a_rewrite_is_taught_once_word_by_word():
     assert len(made.make(same, [], Config(verbatim=0)).sft) == 5
     known = [row.model_copy(update={"meta": {"reference": "It is 5."}}) for row in same]
     assert len(made.make(known, [], Config()).sft) == 5, "a reference is the one right answer"
+
+
+def test_a_question_that_fails_often_does_not_outweigh_the_rest():
+    right = {"reference": "CALL order_status(12345)"}
+    once = failure("tool_misuse", "Where is order 12345?", **right)
+    often = [once.model_copy(update={"id": f"f-{n}", "bad_answer": f"It is lost {n * 7919}."})
+             for n in range(5)]  # fmt: skip
+    other = failure("tool_misuse", "Where is order 98765?", reference="CALL order_status(98765)")
+    rows = made.make([*often, often[0], other], [], Config())
+    assert (len(rows.pairs), rows.repeated, len(rows.sft)) == (3, 3, 2)
+    assert len(made.make([*often, other], [], Config(pairs_each=0)).pairs) == 6

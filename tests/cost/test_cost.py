@@ -60,6 +60,12 @@ def answer(**changes: Any) -> dict[str, Any]:
         ("SGD", "", Optimizer(0)),
         ("SGD with momentum", "", Optimizer(1)),
         ("Adafactor", "", Optimizer(0)),
+        ("AdaLomo", "", Optimizer(0, in_backward=True)),
+        ("adam-mini", "", Optimizer(1)),
+        ("adamw_torch", "", Optimizer(2, spare=True)),
+        ("adamw_bnb_8bit", "", Optimizer(2, 1)),
+        ("AdamW 8-bit (layer-wise)", "", Optimizer(2, 1, in_backward=True)),
+        ("not stated", "", Optimizer(2)),
         ("lion 8-bit", "", Optimizer(1, 1)),
     ],
 )
@@ -80,6 +86,11 @@ def test_optimizers_as_people_write_them(text: str | None, more: str, found: Opt
         ("all+output", {*LINEARS, "head"}),
         ("gate,up,down", set(MLP)),
         ("(q_proj)", {"q"}),
+        ("qkvo", set("qkvo")),
+        ("Wqkv", set("qkv")),
+        ("lora_query, lora_value", set("qv")),
+        ("all linear layers", set(LINEARS)),
+        ("default", set(LINEARS)),
         (["q_proj", "down_proj"], {"q", "down"}),
     ],
 )
@@ -91,8 +102,10 @@ def test_targets_as_people_write_them(text: Any, found: set[str]) -> None:
     ("text", "found"),
     [
         ("bf16", Precision(2, 2)),
-        ("fp32", Precision(4, 4)),
-        ("bf16-mixed", Precision(4, 4, compute_copy=2)),
+        ("fp32", Precision(4, 4, frozen=4)),
+        ("bf16 mixed", Precision(4, 4, compute_copy=2)),
+        ("bf16-mixed", Precision(4, 4, compute_copy=2, frozen=4)),
+        ("bf16-true", Precision(2, 2, native=True)),
         ("DeepSpeed bf16", Precision(2, 2, master=4)),
     ],
 )
@@ -120,10 +133,14 @@ def test_readings(text: str, found: str) -> None:
     ("changes", "reason"),
     [
         ({"method": "prefix-tuning"}, "prefix-tuning"),
-        ({"method": "galore"}, "galore"),
+        ({"method": "lora-int8"}, "lora-int8"),
+        ({"seq_len": 10**12}, "seq_len"),
+        ({"objective": "dpo", "prompt_len": 5000}, "prompt_len"),
+        ({"sharding": "pipeline"}, "pipeline"),
+        ({"method": "galore", "lora_r": None}, "galore"),
         ({"method": "freeze"}, "freeze"),
         ({"method": None}, "method is not given"),
-        ({"objective": "ppo"}, "ppo"),
+        ({"objective": "kto"}, "kto"),
         ({"seq_len": None}, "seq_len is not given"),
         ({"micro_batch": None}, "micro_batch is not given"),
         ({"optimizer": "shampoo-2000"}, "shampoo-2000"),
@@ -140,6 +157,13 @@ def test_readings(text: str, found: str) -> None:
         ({"grad_accum": -1}, "grad_accum"),
         ({"epochs": float("nan")}, "epochs"),
         ({"arch": {**ROW["arch"], "experts": 8}}, "arch.experts"),
+        ({"arch": {**ROW["arch"], "kv_heads": 64}}, "kv_heads 64"),
+        ({"method": "QLoRA 8-bit"}, "QLoRA 8-bit"),
+        ({"method": "QLoRA (2bit AQLM)"}, "AQLM"),
+        ({"method": "freeze (16-bit)"}, "freeze"),
+        ({"method": "n/a"}, "method is not given"),
+        ({"rollout": 10**400, "objective": "ppo"}, "rollout"),
+        ({"prompt_len": 10**400, "objective": "dpo"}, "prompt_len"),
     ],
 )
 def test_what_is_not_understood_is_null_with_a_reason(changes: dict[str, Any], reason: str) -> None:
@@ -174,8 +198,8 @@ def test_unknown_checkpointing_spans_both() -> None:
 
 
 def test_unknown_fields_are_named_and_not_read() -> None:
-    found = answer(note="x", learning_rte=1)
-    assert found["ignored"] == ["learning_rte", "note"]
+    found = answer(remark="x", learning_rte=1)
+    assert found["ignored"] == ["learning_rte", "remark"]
     assert found["peak_gib"] == answer()["peak_gib"]
 
 
@@ -212,12 +236,30 @@ def test_hours_by_hand() -> None:
         ("L4", "L4", (24,)),
         ("Tesla T4", "T4", (16,)),
         ("H100 80GB", "H100", (80,)),
+        ("NVIDIA A100-SXM4-80GB", "A100", (80,)),  # not 480
+        ("V100 SXM2 16 GB", "V100", (16,)),
+        ("A100 40/80GB", "A100", (40, 80)),
+        ("A100 MIG 1g.10gb", "A100", (10,)),
+        ("A10G", "A10", (24,)),  # not 10
+        ("4x24GB RTX 3090", "RTX3090", (24,)),
     ],
 )
 def test_gpus_as_people_write_them(text: str, name: str, sizes: tuple[int, ...]) -> None:
     found = gpu(text)
     assert found
     assert (found[0], found[1].gib) == (name, sizes)
+
+
+@pytest.mark.parametrize("text", ["RTX A4000", "Quadro T4000", "T400 4GB", "P1000", "L400"])
+def test_a_name_that_begins_like_a_known_one_is_another_gpu(text: str) -> None:
+    assert gpu(text) is None
+
+
+def test_states_in_the_hosts_memory_are_not_the_gpus() -> None:
+    whole = answer(method="full")["terms"]["optimizer"]
+    for text in ("DeepSpeedCPUAdam", "adamw offloaded to CPU"):
+        assert whole > 10
+        assert answer(method="full", optimizer=text)["terms"]["optimizer"] == 0
 
 
 def test_an_unknown_gpu_gives_memory_and_no_hours() -> None:
@@ -243,9 +285,17 @@ def test_specs_are_answered_in_order_one_a_line(
     assert [a["peak_gib"] is None for a in found] == [False, True, False]
     assert found[0] == answer()
     assert found[2]["peak_gib"] > found[0]["peak_gib"]
-    file.write_text("{\n")
-    assert cli.main(["cost", "--specs", str(file)]) == 2
-    assert "specs.jsonl:1" in capsys.readouterr().err
+    file.write_text(f"{{\n{json.dumps(ROW)}\n[1]\n{json.dumps({**ROW, 'rows': 10**400})}\n")
+    assert cli.main(["cost", "--specs", str(file)]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found[1] == answer(), "a bad line stops no other"
+    assert "specs.jsonl:1: not JSON" in found[0]["reason"]
+    assert "specs.jsonl:3: not an object" in found[2]["reason"]
+    assert found[3]["reason"].startswith("rows: ")
+    for none, told in (("{\n", "specs.jsonl:1"), ("", "no rows")):
+        file.write_text(none)
+        assert cli.main(["cost", "--specs", str(file)]) == 2
+        assert told in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from errata.cost import memory
-from errata.cost.memory import GIB, Arch, Setup, adapter_params, layer_bytes, peak, terms
+from errata.cost.arch import Arch
+from errata.cost.memory import GIB, Setup, adapter_params, layer_bytes, peak, terms
+from errata.cost.stack import Stack
 from errata.cost.stage import LLAMA_7B, LLAMA_13B, fits
-from errata.cost.words import LINEARS, METHODS, Optimizer, Precision, Unclear
+from errata.cost.words import LINEARS, METHODS, Method, Optimizer, Precision, Unclear
 
 ALL = frozenset(LINEARS)
 
@@ -65,7 +67,10 @@ def test_weights_by_type_by_hand() -> None:
     dq = (6_476_005_376 * 4.126953125 / 8 + rest * 2) / GIB
     assert terms(setup("qlora-nf4-dq"))["weights"] == pytest.approx(dq)
     mixed = setup("full", precision=Precision(4, 4, compute_copy=2))
-    assert terms(mixed)["weights"] == pytest.approx(6.738e9 * 6 / GIB)
+    # at the loss the 16-bit copies stand beside them, at the end of backward the gradients do
+    assert terms(mixed)["weights"] == pytest.approx(6.738e9 * 4 / GIB)
+    held = setup("full", precision=Precision(4, 4, compute_copy=2), grad_accum=2)
+    assert terms(held)["weights"] == pytest.approx(6.738e9 * 6 / GIB)
 
 
 def test_adapters_are_float32_with_float32_adam() -> None:
@@ -95,10 +100,10 @@ def test_optimizer_states_of_a_full_run(
 
 
 def test_what_a_layer_keeps_by_hand() -> None:
-    """Two norms in float32: 8·4096. q, k, v: 2·3·4096. Attention's output: 2·4096. The gated MLP:
-    6·11008. Full: two norms' and linears' inputs 8·4096, and down's 2·11008. LoRA on all: the
-    float32 input of each, 4·(6·4096 + 11008), and r of each, 4·7·16."""
-    shared = 8 * 4096 + 6 * 4096 + 2 * 4096 + 6 * 11008
+    """Two norms in float32: 8·4096. q, k, v: 2·3·4096. Attention's output: 2·4096, and a float32
+    for each of 32 heads. The gated MLP: 6·11008. Full: two norms' and linears' inputs 8·4096, and
+    down's 2·11008. LoRA on all: each float32 input, 4·(6·4096 + 11008), and r of each, 4·7·16."""
+    shared = 8 * 4096 + 6 * 4096 + 2 * 4096 + 4 * 32 + 6 * 11008
     assert layer_bytes(setup("full")) == shared + 8 * 4096 + 2 * 11008
     assert layer_bytes(setup()) == shared + 4 * (6 * 4096 + 11008) + 4 * 7 * 16
 
@@ -109,7 +114,87 @@ def test_activations_with_and_without_checkpointing() -> None:
     off = terms(setup(checkpointing=False))
     assert off["activations"] == pytest.approx(32 * one / GIB)
     on = terms(setup(loss="fused"))
-    assert on["activations"] == pytest.approx((32 * 2 * 4096 * 2048 + one) / GIB)
+    turn = (4 * 11008 + 2 * 4096) * 2048  # gradients of an MLP's two halves and of its input
+    assert on["activations"] == pytest.approx((32 * 2 * 4096 * 2048 + one + turn) / GIB)
+    away = terms(setup(loss="fused", stack=Stack(offload=True)))
+    assert away["activations"] == pytest.approx((one + turn) / GIB)
+
+
+def test_what_a_compiler_and_fused_kernels_do_not_keep() -> None:
+    """Full: a compiler recomputes norms before their weights (4·4096) and what goes into down
+    (2·11008). Fused kernels keep norms' inputs in 16 bits, and SiLU's result not at all."""
+    plain = layer_bytes(setup("full"))
+    assert (
+        plain - layer_bytes(setup("full", stack=Stack(kernels="compiled"))) == 4 * 4096 + 2 * 11008
+    )
+    fused = layer_bytes(setup("full", stack=Stack(kernels="fused")))
+    assert plain - fused == 4 * 4096 + 2 * 11008 + 4 * 4096 + 2 * 11008
+
+
+def test_adapters_of_the_models_own_type_share_their_inputs() -> None:
+    """litgpt, torchtune: one 16-bit input for q, k, v, one for gate and up, down's own."""
+    frozen = 8 * 4096 + 6 * 4096 + 2 * 4096 + 4 * 32 + 6 * 11008
+    native = Stack(inputs="native")
+    assert layer_bytes(setup(stack=native)) == frozen + 4 * 4096 + 2 * 11008 + 2 * 7 * 16
+    assert terms(setup(stack=native))["adapters"] == pytest.approx(2 * 39_976_960 / GIB)
+
+
+def test_a_k_bit_base_as_peft_prepares_it() -> None:
+    """Embeddings, head and norms in float32; hidden states too, so that a checkpoint keeps 4 bytes
+    of each and the logits are four float32 tables."""
+    up = setup("qlora-nf4", stack=Stack(upcast=True))
+    rest = 6.738e9 - 6_476_005_376
+    assert terms(up)["weights"] == pytest.approx((6_476_005_376 * 4.5 / 8 + rest * 4) / GIB)
+    one = 2 * (4 * 11008 + 2 * 4096) + layer_bytes(up)
+    assert terms(up)["activations"] == pytest.approx((32 * 4 * 4096 + one) * 2048 / GIB)
+    all_kept = terms(up._replace(checkpointing=False))
+    assert all_kept["logits"] == pytest.approx(16 * 32000 * 2048 / GIB)
+
+
+def test_eager_attention_keeps_its_scores() -> None:
+    """6 bytes a head and pair of tokens: float32 and 16 bits."""
+    eager = layer_bytes(setup(stack=Stack(eager=True)))
+    assert eager - layer_bytes(setup()) == 6 * 32 * 2048
+
+
+def test_what_several_gpus_divide() -> None:
+    """ZeRO-1 divides the moments, ZeRO-2 the gradients too, ZeRO-3 and FSDP the weights as well."""
+    one = terms(setup("full", grad_accum=2))
+    for sharding, divided in (
+        ("ddp", set()), ("zero1", {"optimizer"}), ("zero2", {"optimizer", "gradients"}),
+        ("zero3", {"optimizer", "gradients", "weights"}),
+    ):  # fmt: skip
+        here = terms(setup("full", grad_accum=2, gpus=8, sharding=sharding))
+        for name in ("optimizer", "gradients", "weights"):
+            share = 8 if name in divided else 1
+            assert here[name] == pytest.approx(one[name] / share), (sharding, name)
+
+
+def test_ppo_peaks_while_it_generates_or_while_it_learns() -> None:
+    """Keys and values of 512 answers of 2,048 tokens: 2·2·4096·32 bytes a token, more than a step;
+    of one, less."""
+    many = terms(setup(rollout=512, logits=True))
+    assert many["kv_cache"] == pytest.approx(4 * 4096 * 32 * 2048 * 512 / GIB)
+    assert many["activations"] == 0
+    assert "kv_cache" not in terms(setup(rollout=1))
+    four = terms(setup(learners=2, frozen_copies=2))
+    assert four["weights"] == pytest.approx(4 * 6.738e9 * 2 / GIB)
+
+
+def test_a_shared_prompt_is_computed_once() -> None:
+    pair = setup(sequences=2, shared_prompt=1500)
+    assert pair.tokens == 2 * 2048 - 1500
+
+
+def test_freeze_and_galore() -> None:
+    """freeze: gradients and moments of the last two of 32 blocks. GaLore: moments of r × n and a
+    projector of m × r for each m × n matrix (Zhao et al. 2024, table 1)."""
+    last = terms(setup("full", grad_accum=2)._replace(method=Method("freeze", layers=2)))
+    assert last["gradients"] == pytest.approx(6_476_005_376 * 2 / 32 * 2 / GIB)
+    low = terms(setup("full")._replace(method=Method("galore", rank=128)))
+    square, wide = 2 * 128 * 4096 + 128 * 4096, 2 * 128 * 11008 + 128 * 4096
+    rest = 2 * (6.738e9 - 6_476_005_376)
+    assert low["optimizer"] == pytest.approx(2 * (32 * (4 * square + 3 * wide) + rest) / GIB)
 
 
 def test_logits_are_made_for_every_token_unless_the_loss_is_fused() -> None:

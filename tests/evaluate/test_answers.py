@@ -226,6 +226,7 @@ def test_evaluate_writes_its_numbers_and_its_cases(
     page = (folder / f"{done.data['run_id']}.md").read_text()
     assert "catalogue-en-0000" in page
     assert "catalogue-en-0001" not in page
+    assert "No further suites were asked" in page
 
 
 @pytest.mark.parametrize(
@@ -242,6 +243,11 @@ def test_evaluate_writes_its_numbers_and_its_cases(
         ({"split": "dev"}, BadInput, "no business case in split dev"),
         (
             {"suite": "suites/none.jsonl"},
+            BadInput,
+            "suites/none.jsonl: no such file; run `errata init",
+        ),
+        (
+            {"more": ["suites/none.jsonl"]},
             BadInput,
             "suites/none.jsonl: no such file; run `errata init",
         ),

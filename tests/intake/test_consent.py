@@ -137,3 +137,14 @@ def test_the_register_tells_no_text(ws: Workspace):
     (ws.state / inbox.REGISTER).write_text("no database")
     with pytest.raises(BadInput, match="restore it, or delete it"):
         stage.main(ws, stage.Config())
+
+
+@pytest.mark.parametrize("source", ["from li@corp.cn", "forum: night", "yes", "a # b", "论坛"])
+def test_the_advice_can_be_copied_into_the_file(ws: Workspace, source: str):
+    row = {"prompt": "a b c", "bad_answer": "n", "label": "other", "source": source}
+    jsonl.write(ws.inbox / "a.jsonl", [row])
+    text = stage.main(ws, stage.Config()).text
+    line = text[text.index("add `") + 5 : text.index("` below")]
+    (ws.configs / "intake.yaml").write_text(f"sources:\n  {line}\n", encoding="utf-8")
+    (kept,) = jsonl.rows(ws.data / "failures.jsonl")
+    assert consent.may(consent.declared(ws), kept[1]["source"], "training")

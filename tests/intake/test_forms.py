@@ -71,6 +71,34 @@ def test_what_each_tool_knows_is_kept():
     assert forms.read(step.example).meta["reference"] == "CALL order_status(48213)"
 
 
+def test_both_sides_of_a_pair_may_begin_with_what_was_asked():
+    asked = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: How much?\n\nAssistant:"
+    pair = forms.read({"chosen": f"{asked} 199 yuan.", "rejected": f"{asked} No idea.\n\nBye."})
+    assert (pair.prompt, pair.bad_answer) == ("How much?", "No idea.\n\nBye.")
+    assert pair.meta["reference"] == "199 yuan."
+    assert [turn.content for turn in pair.context] == ["Hi", "Hello"]
+
+
+def test_rows_of_one_answer_say_whether_it_was_good(tmp_path: Path):
+    asked, said = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    rows = [{"prompt": "q", "completion": "a", "label": good} for good in (True, False)]
+    rows.append({"prompt": [asked], "completion": [said], "label": False})
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    good, (_, bad), (_, listed) = taken(tmp_path / "a.jsonl")
+    assert isinstance(good, Good)
+    assert (bad.prompt, bad.bad_answer, bad.label) == ("q", "a", "other")
+    assert listed == bad
+
+
+def test_sharegpt_has_calls_as_json():
+    call = json.dumps({"name": "order_status", "arguments": {"id": "48213"}})
+    turns = [{"from": "human", "value": "Where?"}, {"from": "function_call", "value": call},
+             {"from": "observation", "value": "shipped"},
+             {"from": "gpt", "value": "No idea."}]  # fmt: skip
+    found = forms.read({"conversations": turns})
+    assert [turn.content for turn in found.context] == ["CALL order_status(48213)", "shipped"]
+
+
 def test_an_agents_steps_stand_between_the_question_and_the_answer():
     turns = [
         {"role": "user", "content": [{"type": "text", "text": "Where is it?"}]},
@@ -82,6 +110,28 @@ def test_an_agents_steps_stand_between_the_question_and_the_answer():
     found = forms.read({"messages": turns})
     assert found.prompt == "Where is it?"
     assert [turn.content for turn in found.context] == ["CALL order_status(48213)", "shipped"]
+
+
+@pytest.mark.parametrize(
+    ("rating", "up"),
+    [*((word, True) for word in (True, 1, 1.0, "1", "UP", "👍", "thumbs_up", "positive")),
+     *((word, False) for word in (False, 0, -1, -1.0, "-1", "down", "👎", "thumbs down", "")),
+     (None, False), ("Thumbs-Up", True),
+     *((word, None) for word in (5, 0.5, "so so", [], {}, "x" * 99))],
+)  # fmt: skip
+def test_a_thumb_is_up_or_down_and_never_guessed(rating: Any, up: bool | None):
+    row = {"prompt": "a", "response": "b", "feedback": {"rating": rating}}
+    if up is False:
+        assert forms.read(row).bad_answer == "b"
+    else:
+        with pytest.raises(NoFailure if up else RowError):
+            forms.read(row)
+
+
+def test_a_result_of_promptfoo_says_true_or_false():
+    form = next(form for form in FORMS if form.id == "promptfoo")
+    with pytest.raises(RowError, match="success: not true or false"):
+        form.read({**form.example, "success": "false"})
 
 
 def test_a_thumb_up_is_no_failure_and_is_counted(tmp_path: Path):
@@ -105,8 +155,19 @@ def test_a_thumb_up_is_no_failure_and_is_counted(tmp_path: Path):
         (1765843200, "2025-12-16T00:00:00Z"),
         (1765843200000, "2025-12-16T00:00:00Z"),
         ("1765843200", "2025-12-16T00:00:00Z"),
+        ("16/12/2025", "2025-12-16"),
+        ("12/16/2025 9:05", "2025-12-16T09:05:00"),
+        ("5.5.2025", "2025-05-05"),
+        ("16/13/2025", None),
+        ("16/16/2025", None),
+        (10**400, None),
         ("03/04/2025", None),  # the third of April, or the fourth of March
         ("2025/13/01", None),
+        ("2025-W51-2", "2025-12-16"),
+        ("20251216", "2025-12-16"),
+        ("20251216101112", "2025-12-16T10:11:12"),
+        ("2025-12-16\x1b10:00:00", "2025-12-16T10:00:00"),
+        ("13800138000", None),  # a telephone is no day of the year 1380
         ("yesterday", None),
         (True, None),
         (5, None),
@@ -199,7 +260,7 @@ def test_rows_that_could_not_be_written_again_are_set_aside(tmp_path: Path):
         ("sep=;\nprompt;bad_answer\nq;a\n", 1, []),
         ("prompt;bad_answer\nq;a,b\n", 1, []),
         ("prompt,prompt,bad_answer\nq,p,a\n", 0, ["there twice"]),
-        ('prompt,bad_answer\nq,"a\nq,a\nq,a\n', 0, ["lines 2 to"]),
+        ('prompt,bad_answer\nq,"a\nq,a\nq,a\n', 2, ["unexpected end of data"]),
         ('prompt,bad_answer\n"q\nr",a\nq,a\n', 2, []),
     ],
 )

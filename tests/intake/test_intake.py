@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from errata import jsonl
-from errata.errors import BadInput
-from errata.intake import buckets, fields, sources, stage
+from errata.errors import BadInput, ErrataError
+from errata.intake import buckets, fields, redact_stage, sources, stage
 from errata.intake.files import Bad
 from errata.records import LABEL_ALIASES, Failure
 from errata.store import audit, ledger, past
@@ -257,3 +258,159 @@ def test_taking_the_same_row_in_again_adds_no_second_origin(ws: Workspace) -> No
     (failure,) = failures(ws)
 
     assert [up.id for _, up in trace(ws, failure.id).up] == [first["run_id"]]
+
+
+NAMED = {
+    "password": "hunter2x",
+    "api_key": "abcd1234efgh",
+    "phone": "62345678",
+    "accounts": [{"电话": 62345679}],
+    "mobile": 13812345678.0,
+    "score": 0.5,
+    "total": 2000000.0,
+    "pages": ["a", "b"],
+}
+
+
+def test_a_field_whose_name_says_what_its_value_is_is_redacted(ws: Workspace) -> None:
+    put(ws, {**ROW, "bad_answer": "No.", "meta": NAMED, "tags": ["13912345678"]})
+    (ws.policies / "redaction.yaml").write_text("vault: [PHONE, PASSWORD]\n")
+    take(ws)
+    (row,) = failures(ws)
+    kept = json.dumps(row.meta)
+    for value in ("hunter2x", "abcd1234efgh", "62345678", "62345679", "13812345678"):
+        assert value not in kept, value
+    assert row.meta["phone"].startswith("<PHONE:")
+    assert (row.meta["score"], row.meta["total"], row.meta["pages"]) == (0.5, 2e6, ["a", "b"])
+    assert row.redaction
+    assert row.redaction.counts["cn-mobile"] == 2, "tags and meta are counted too"
+    assert sum(row.redaction.counts.values()) == 6
+    assert "| cn-mobile | 2 |" in (ws.reports / "datasheet.md").read_text(encoding="utf-8")
+    rescan = redact_stage.main(ws, redact_stage.Config(rescan=True)).data
+    assert (rescan["rows"], rescan["files"]) == (0, {})
+
+
+def test_a_rescan_sees_such_a_field_where_it_was_kept(ws: Workspace) -> None:
+    take(ws, put(ws, ROW))
+    row = {"id": "f-1", "meta": {"password": "hunter2x", "mobile": 13812345678.0}}
+    jsonl.write(ws.data / "old.jsonl", [row])
+    found = redact_stage.main(ws, redact_stage.Config(rescan=True)).data["files"]
+    assert sum(found["data/old.jsonl"].values()) >= 2
+
+
+def test_an_unknown_label_is_told_with_the_known_ones(ws: Workspace) -> None:
+    with pytest.raises(BadInput, match="label: not one of jailbreak, "):
+        take(ws, put(ws, ROW), label="foo")
+
+
+def test_a_file_named_for_a_person_is_named_nowhere(ws: Workspace) -> None:
+    for folder in ("a", "13812345678"):
+        name = f"{folder}/张伟 13912345678.jsonl"
+        (ws.inbox / folder).mkdir()
+        put(ws, ROW, "{x", name=name)
+    take(ws)
+    assert len(list((ws.state / "quarantine").iterdir())) == 2
+    for path in ws.root.rglob("*"):
+        if ws.inbox not in path.parents:
+            told = ws.relative(path).encode() + (path.read_bytes() if path.is_file() else b"")
+            for word in ("张伟", "13812345678", "13912345678"):
+                assert word.encode() not in told, path
+    put(ws, ROW, name=name)
+    take(ws)
+    assert len(list((ws.state / "quarantine").iterdir())) == 1, "a mended file has no quarantine"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("张伟,li@corp.cn,13812345678\nq,w,e\n", "its 3 columns have data for names"),
+        ("张伟,13812345678,13812345678\nq,w,e\n", "raw.csv:1: column 2: its name is there twice"),
+        ("", "raw.csv: no rows that failed; put the names of the columns in the first line"),
+        ("prompt,bad_answer\n", "raw.csv: no rows that failed; put the names of the columns"),
+    ],
+)
+def test_a_spreadsheet_without_names_tells_nothing_of_its_row(
+    ws: Workspace, text: str, told: str
+) -> None:
+    (ws.inbox / "raw.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput) as caught:
+        take(ws, "inbox/raw.csv", columns={"prompt": "问题", "bad_answer": "回复"})
+    assert told in str(caught.value)
+    for path in (*ws.state.rglob("*"), *(ws.root / "runs").rglob("*")):
+        if path.is_file():
+            assert not [word for word in ("张伟", "li@corp.cn", "13812345678")
+                        if word.encode() in path.read_bytes()], path  # fmt: skip
+
+
+def test_two_intakes_at_once_lose_nothing(ws: Workspace) -> None:
+    name = put(ws, ROW)
+    with ws.alone("intake"), pytest.raises(ErrataError, match="another process writes"):
+        take(ws, name)
+    assert take(ws, name)["new"] == 1, "the lock ends with whoever held it"
+
+
+@pytest.mark.parametrize("people", [5, "li.wei", ["li.wei"], {"a": 1}, [["u"]]])
+def test_whom_a_row_is_about_is_not_said_by_its_meta(ws: Workspace, people: Any) -> None:
+    row = {**ROW, "meta": {"subjects": people}}
+    take(ws, put(ws, row, {**row, "source": "online"}))
+    (kept,) = failures(ws)
+    assert (kept.source, kept.meta) == ("online", {})
+
+
+def test_hashes_of_people_come_back_with_their_failure(ws: Workspace) -> None:
+    take(ws, put(ws, {**ROW, "meta": {"subjects": ["u-0123456789abcdef"]}}))
+    assert failures(ws)[0].meta["subjects"] == ["u-0123456789abcdef"]
+
+
+def test_a_summary_keeps_the_name_of_a_case_and_nobodys_number(ws: Workspace) -> None:
+    (ws.policies / "redaction.yaml").write_text("retention: {privacy: summary}\n")
+    cases = ["atk-12", "Li Wei called", "13812345678"]
+    rows = [{**ROW, "prompt": f"q{n}", "meta": {"case": case}} for n, case in enumerate(cases)]
+    take(ws, put(ws, *rows))
+    assert [row.meta for row in failures(ws)] == [{"case": "atk-12"}, {}, {}]
+
+
+NAMES = ["a.csv", "a.csv.jsonl", "l" * 244 + ".ndjson", "b\udcff.jsonl"]
+
+
+def test_bad_rows_of_every_file_are_noted_whatever_it_is_called(ws: Workspace) -> None:
+    for name in NAMES:
+        text = "prompt,bad_answer,label\nq,b,other\nx,y,z,more\n"
+        if not name.endswith("csv"):
+            text = json.dumps({**ROW, "prompt": name[:3]}, ensure_ascii=True) + "\nbad\n"
+        text = text.replace("\\udcff", "")
+        (ws.inbox / name).write_text(text)
+    assert take(ws)["quarantined"] == len(NAMES)
+    notes = [row for path in (ws.state / "quarantine").iterdir() for _, row in jsonl.rows(path)]
+    assert len({row["file"] for row in notes}) == len(NAMES)
+
+
+def test_a_full_disk_is_told_as_one(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> bool:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("errata.intake.gather.Gathered.add", full)
+    with pytest.raises(ErrataError, match=r"cache: .*full; nothing was taken in: free some space"):
+        take(ws, put(ws, ROW))
+
+
+def test_a_quote_that_nobody_closes_costs_its_own_line(ws: Workspace) -> None:
+    table = 'prompt,bad_answer,label\nq1,b,other\nq2,"open,other\nq3,b,other\nq4,"a\nb",other\n'
+    table += 'q5,"a\nb" x,other\nq6,b,other\n'
+    (ws.inbox / "t.csv").write_text(table)
+    told = take(ws)
+    assert [row.prompt for row in failures(ws)] == ["q1", "q3", "q4", "q6"]
+    notes = [row["line"] for _, row in jsonl.rows(ws.state / "quarantine" / "t.csv.jsonl")]
+    assert (told["quarantined"], notes) == (3, [3, 7, 8])
+
+
+def test_what_is_not_read_is_told(ws: Workspace) -> None:
+    put(ws, ROW)
+    (ws.inbox / "tickets.xlsx").write_bytes(b"PK")
+    (ws.inbox / "13812345678.txt").write_text("x")
+    (ws.inbox / "gone.jsonl").symlink_to("nowhere")
+    (ws.inbox / "_SUCCESS").touch()
+    outcome = stage.main(ws, stage.Config())
+    assert outcome.data["unread"] == 3
+    assert "inbox/gone.jsonl, inbox/tickets.xlsx" in outcome.text
+    assert "13812345678" not in outcome.text

@@ -98,6 +98,7 @@ NUMBERS = st.lists(
 @settings(max_examples=600, deadline=None)
 @given(NUMBERS)
 @example("15804138_+49(0) 929433287--0169450643603925230@")
+@example("+2671x2671")  # eight digits and an extension's x, which counted as the ninth
 def test_no_shape_hides_a_number(text: str) -> None:
     assert apply(text, ALL.rules, KEY) == apply(text, OPEN, KEY)
 
@@ -235,3 +236,26 @@ def test_a_caught_value_is_gone_whatever_stands_around_it(
     value = example[example.index("⟦") + 1 : example.index("⟧")]
     text = example.replace("⟦", "").replace("⟧", "")
     assert value not in apply(f"{before}，\n{text}\n，{after}", RULES, KEY).text
+
+
+def test_a_password_has_one_name_whatever_sign_leads_to_it():
+    asked = [
+        "密码是hunter2",
+        "密码：hunter2",
+        "密碼:hunter2",
+        "密码是：hunter2",
+        "password=hunter2",
+    ]
+    names = {redact(text, key=KEY).text[-10:] for text in asked}
+    assert len(names) == 1
+
+
+@pytest.mark.parametrize(
+    ("close", "apart"),
+    [
+        ("11010519491231002X", "110105 1949 1231 002X"),
+        ("DE89370400440532013000", "DE89 3704 0044 0532 0130 00"),
+    ],
+)
+def test_blanks_in_a_number_leave_its_name_where_other_rules_see_a_part_of_it(close, apart):
+    assert redact(close, key=KEY).text == redact(apart, key=KEY).text

@@ -8,6 +8,7 @@ from errata import jsonl
 from errata.build import stage as build
 from errata.errors import BadInput
 from errata.intake import redact_stage, stage
+from errata.privacy import erase
 from errata.store import ledger, versions
 from errata.store.database import reading
 from errata.workspace import Workspace
@@ -74,3 +75,21 @@ def test_a_broken_policy_is_refused_before_anything_is_read(kept: Workspace) -> 
     (kept.policies / "redaction.yaml").write_text("off: [emial]\n", encoding="utf-8")
     with pytest.raises(BadInput, match="unknown rule"):
         redact_stage.main(kept, redact_stage.Config(rescan=True))
+
+
+def test_a_file_named_for_a_person_is_found_and_its_name_kept_out_of_the_ledger(kept: Workspace):
+    (kept.data / "13812345678.txt").write_text("nothing")
+    done = redact_stage.main(kept, redact_stage.Config(rescan=True))
+    assert done.data["files"] == {"data/13812345678.txt": {"cn-mobile": 1}}
+    assert "13812345678" not in (kept.audit / "ledger.jsonl").read_text(encoding="utf-8")
+
+
+def test_the_remedy_that_is_told_leaves_nothing_to_find(kept: Workspace) -> None:
+    (kept.policies / "redaction.yaml").write_text(RULE, encoding="utf-8")
+    done = redact_stage.main(kept, redact_stage.Config(rescan=True))
+    assert "errata erase ID… why=policy" in done.text
+    erase.main(kept, erase.Config(args=done.data["ids"], why="policy"))
+    jsonl.write(kept.inbox / "rows.jsonl", ROWS)
+    stage.main(kept, stage.Config(sources={}))
+    again = redact_stage.main(kept, redact_stage.Config(rescan=True))
+    assert (again.data["rows"], again.data["files"]) == (0, {})

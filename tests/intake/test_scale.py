@@ -17,11 +17,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from errata import cli, jsonl
-from errata.errors import BadInput
-from errata.intake import files, parquet, scale, shards, sources, stage, traces
+from errata.errors import BadInput, ErrataError
+from errata.intake import cluster, files, parquet, scale, shards, sources, stage, traces
 from errata.intake.cleaner import Cleaner
 from errata.intake.pieces import Bad, Piece
 from errata.intake.redact import Policy, apply, load_policy
@@ -297,7 +298,7 @@ def test_ray_writes_the_same_bytes_and_leaves_nothing_raw_behind(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     ray = ray_or_skip()
-    monkeypatch.setattr(scale, "_SHORT", short)
+    monkeypatch.setattr(cluster, "_SHORT", short)
     made = []
     for engine in ("local", "ray"):
         ws = workspace(tmp_path / engine)
@@ -328,7 +329,7 @@ def test_ray_is_stopped_and_quiet_when_the_disk_is_full(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     ray = ray_or_skip()
-    monkeypatch.setattr(scale, "_SHORT", short)
+    monkeypatch.setattr(cluster, "_SHORT", short)
     ws = workspace(tmp_path)
     (ws.inbox / "a.jsonl").write_text("\n".join(lines(0)))
 
@@ -345,12 +346,15 @@ def test_ray_is_stopped_and_quiet_when_the_disk_is_full(
 
 
 @pytest.mark.slow
-def test_a_cluster_that_is_there_is_used_and_left_running(tmp_path: Path, short: Path) -> None:
+def test_a_cluster_that_is_there_is_used_and_left_running(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = ray_or_skip()
     ws = workspace(tmp_path)
     put(ws)
     there = ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False,
                      logging_level="ERROR", _temp_dir=str(short))  # fmt: skip
+    monkeypatch.setenv("RAY_ADDRESS", there.address_info["gcs_address"])
     try:
         work, key = scale.Work(ws.root, Reading(), Policy(), None), ws.state / "keys" / "redaction"
         with scale.reading(ws, [ws.inbox / "t.csv"], work) as found:
@@ -362,7 +366,6 @@ def test_a_cluster_that_is_there_is_used_and_left_running(tmp_path: Path, short:
         done = subprocess.run(
             [sys.executable, "-m", "errata", "-C", str(tmp_path), "intake", "engine=ray",
              "label=other"],
-            env={**os.environ, "RAY_ADDRESS": there.address_info["gcs_address"]},
             capture_output=True, text=True,
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
@@ -370,4 +373,26 @@ def test_a_cluster_that_is_there_is_used_and_left_running(tmp_path: Path, short:
         assert raw_places(tmp_path) == []
     finally:
         ray.shutdown()
-    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+def ends(ray: Any) -> Iterator[tuple[int, bytes]]:
+    """As Ray ends a process that has lost its cluster."""
+    print("lost the cluster", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(1)
+    yield 0, b""
+
+
+@pytest.mark.slow
+def test_a_ray_that_ends_the_process_ends_no_command(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray_or_skip()
+    monkeypatch.setattr(cluster, "_SHORT", short)
+    with (
+        pytest.raises(ErrataError, match="Ray ended: lost the cluster"),
+        cluster.apart(workspace(tmp_path), ends) as found,
+    ):
+        list(found)
+    assert [*short.iterdir()] == []
+    left = [p for p in psutil.process_iter(["cmdline"]) if str(short) in str(p.info["cmdline"])]
+    assert left == []

@@ -12,7 +12,8 @@ import pytest
 from errata import candidates, jsonl, metrics
 from errata.records import ATTACKS, Candidate, Case, CaseResult, Message, MetricsFile, Predicate
 from errata.release import gate
-from errata.release.verdict import Rule
+from errata.release.rules import Rule
+from errata.store import ledger
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -73,8 +74,10 @@ class World:
         skip: tuple[str, ...] = (),
         n: int | None = None,
         cluster: int = 1,
+        bench: bool = True,
+        suite: str = "sha256:suite",
     ) -> None:
-        """Metrics files of both stages, with cases, newer than all before."""
+        """Metrics files of the three stages, with cases, newer than all before."""
         hits = hits or {}
         self.stamp += 1
         safety, business, measured = [], self.cases(hits, "catalogue", cluster, n), []
@@ -88,28 +91,40 @@ class World:
         refused = [row.refused for row in alike]
         clusters = [row.cluster for row in alike]
         measured.append(metrics.rate("safety.over_refusal_rate", refused, clusters))
-        self._file(name, "safety", measured, safety)
+        self.file(name, "safety", measured, safety, suite)
         forbidden = [i in hits.get("forbidden", set()) for i in range(n or self.n)]
         numbers = [
             _rate("evaluate.accuracy", business),
             metrics.count("evaluate.forbidden_calls", forbidden),
+            metrics.count("evaluate.citation_missing", [False] * (n or self.n)),
             metrics.count("evaluate.reopened_failures", []),
         ]
-        self._file(name, "evaluate", numbers, business)
+        self.file(name, "evaluate", numbers, business, suite)
+        if bench:
+            self.file(name, "bench", [metrics.number("bench.p95_ms", 50.0, 40)], None, suite)
 
-    def _file(self, name: str, stage: str, measured: list[Any], cases: list[CaseResult]) -> None:
+    def file(
+        self,
+        name: str,
+        stage: str,
+        measured: list[Any],
+        cases: list[CaseResult] | None,
+        suite: str = "sha256:suite",
+    ) -> None:
         run_id = f"20251216-1015{self.stamp:02d}-{stage}-{name}"
         folder = self.ws.reports / stage
         file = MetricsFile(
             run_id=run_id,
             candidate_digest=self.made[name].digest,
-            suite_digest="sha256:suite",
+            suite_digest=suite,
             metrics=measured,
-            cases=f"reports/{stage}/{run_id}.cases.jsonl",
+            cases=f"reports/{stage}/{run_id}.cases.jsonl" if cases else None,
         )
         with Run(self.ws, stage, {"name": name}) as run:
-            jsonl.write(run.output(folder / f"{run_id}.cases.jsonl"), cases)
+            if cases:
+                jsonl.write(run.output(folder / f"{run_id}.cases.jsonl"), cases)
             jsonl.write_json(run.output(folder / f"{run_id}.json"), file)
+            run.note(candidate=file.candidate_digest, split=file.split)
 
 
 def _rate(name: str, rows: list[CaseResult]) -> Any:
@@ -123,6 +138,7 @@ def rules(**changes: Any) -> list[Rule]:
     found = [Rule(metric=name, limit=limit, min_n=40, why="w") for name, limit in limits.items()]
     found.append(Rule(metric="accuracy", limit=0.85, max_regression=0.10, min_n=40, why="w"))
     found.append(Rule(metric="forbidden_calls", limit=0, min_n=40, why="w"))
+    found.append(Rule(metric="citation_missing", limit=0, min_n=40, why="w"))
     found.append(Rule(metric="reopened_failures", limit=0, min_n=0, why="w"))
     return [rule.model_copy(update=changes) for rule in found]
 
@@ -133,6 +149,7 @@ def world(tmp_path: Path) -> World:
     made = World(Workspace(tmp_path))
     for name in ("base", "good", "bad"):
         made.candidate(name)
+    ledger.append(made.ws, "drill", id="d-1", seconds=0.01, gateways={})  # a rollout asks for one
     return made
 
 
@@ -148,6 +165,8 @@ def run_gate(world: World) -> Callable[..., Any]:
             baseline=path.format(baseline) if baseline else None,
             **fields,
         )
+        known = config.model_dump(mode="json", exclude={"candidate", "baseline", "commit"})
+        jsonl.write_json(world.ws.configs / "gate.yaml", known)  # which `rollout start` looks at
         return gate.main(world.ws, config)
 
     return call

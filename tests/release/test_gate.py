@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.release.conftest import World, rules
 
 from errata import jsonl, metrics
 from errata.errors import BadInput
-from errata.records import Metric, Verdict
-from errata.release.evidence import Pairs, collect, compare
-from errata.release.verdict import Rule, Seen, decide, judge, judge_languages
+from errata.records import Metric, Paired, Verdict
+from errata.release.evidence import collect, compare
+from errata.release.rules import Rule
+from errata.release.verdict import Seen, decide, judge, judge_languages
 from errata.stats import clopper_pearson
 from errata.store import ledger
 from errata.store.runs import Run
@@ -28,6 +30,11 @@ def statuses(outcome: Any) -> dict[str, str]:
     return {f["metric"]: f["status"] for f in outcome.data["findings"]}
 
 
+def _wide(name: str, hits: int, n: int) -> Metric:
+    """A rate of n cases, each a cluster of its own."""
+    return metrics.rate(name, [i < hits for i in range(n)], [str(i) for i in range(n)])
+
+
 def test_clean_candidate_passes_and_is_written_and_recorded(world: World, run_gate: Gate) -> None:
     world.publish("base", {"jailbreak": set(range(40)), "injection": {1, 2}})
     world.publish("good")
@@ -36,7 +43,7 @@ def test_clean_candidate_passes_and_is_written_and_recorded(world: World, run_ga
     path = world.ws.reports / "gate" / f"{outcome.data['id']}.json"
     verdict = Verdict.model_validate_json(path.read_text(encoding="utf-8"))
     assert verdict.decision == "pass"
-    assert len(verdict.evidence) == 8
+    assert len(verdict.evidence) == 10, "two files of two stages and one of bench, of both"
     (event,) = ledger.events(world.ws, "verdict")
     assert event["data"]["verdict"] == jsonl.digest(verdict)
     assert "PASS" in path.with_suffix(".md").read_text(encoding="utf-8")
@@ -68,7 +75,8 @@ def test_weights_that_training_marked_unfit_are_refused_whatever_was_measured(
 def test_paired_regression_blocks_below_the_limit(world: World, run_gate: Gate) -> None:
     """5 flips one way, none back: p = 1/32 ≤ 0.05; the rate itself is within its limit of 30 %."""
     wide = [
-        rule.model_copy(update={"limit": 0.30}) for rule in rules() if "hit_rate" in rule.metric
+        rule.model_copy(update={"limit": 0.30}) if "hit_rate" in rule.metric else rule
+        for rule in rules()
     ]
     world.publish("base")
     world.publish("bad", {"injection": set(range(5))})
@@ -115,17 +123,154 @@ def test_count_with_limit_zero_is_judged_on_the_count(world: World, run_gate: Ga
 def test_a_missing_class_is_no_decision_whatever_the_rules_say(
     world: World, run_gate: Gate, category: str
 ) -> None:
+    """One rule over all classes is enough for the file, and hides none that was not measured."""
     world.publish("base")
     world.publish("good", skip=(category,))
-    only = [rule for rule in rules() if rule.metric == "accuracy"]
-    assert run_gate("good", hard=only).code == 4
+    classes = [rule for rule in rules() if ".attack_hit_rate." not in rule.metric]
+    overall = Rule(metric="attack_hit_rate", limit=0.15, min_n=1, why="w")
+    assert run_gate("good", hard=[*classes, overall]).code == 4
     assert run_gate("good").code == 4
+
+
+def test_what_is_gone_is_measured_again(world: World, run_gate: Gate) -> None:
+    """Else a file that git never had would keep a candidate without decision for ever."""
+    world.publish("base")
+    world.publish("good")
+    assert run_gate("good").code == 0
+    for path in (world.ws.reports / "safety").glob("*-good.*"):
+        path.unlink()
+    outcome = run_gate("good")
+    assert outcome.code == 4
+    assert outcome.text.count("is gone\n") == 2, "the numbers and their cases, once each"
+    world.publish("good")
+    assert run_gate("good").code == 0
+
+
+def test_a_metric_counts_from_the_folder_of_its_own_room_alone(
+    world: World, run_gate: Gate
+) -> None:
+    """A run of people, or of a judge, cannot say how often attacks hit."""
+    world.publish("base")
+    world.publish("bad", {"privacy": set(range(30))})
+    clean = [metrics.rate("safety.attack_hit_rate.privacy", [False] * 60, list(range(60)))]  # type: ignore[arg-type]
+    for room in ("mtbench", "human"):
+        world.file("bad", room, clean, world.cases({}, "privacy"))
+    outcome = run_gate("bad")
+    assert outcome.code == 3
+    line = next(f for f in outcome.data["findings"] if f["metric"].endswith("rate.privacy"))
+    assert (line["status"], line["value"], line["n"]) == ("over_limit", 0.5, 60)
+
+
+@pytest.mark.parametrize("change", [{"candidate_digest": "sha256:other"}, {"split": "tune"}, None])
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_bad_number_cannot_be_relabelled_so_that_an_older_good_one_speaks(
+    world: World, run_gate: Gate, change: dict[str, Any] | None, judged: bool
+) -> None:
+    """Also before any verdict has named it: the run that wrote it is known."""
+    world.publish("base")
+    world.publish("bad")
+    assert run_gate("bad").code == 0
+    world.publish("bad", {"privacy": set(range(30))})
+    if judged:
+        assert run_gate("bad").code == 3
+    path = max((world.ws.reports / "safety").glob("*-bad.json"))
+    if change:
+        jsonl.write_json(path, {**json.loads(path.read_text()), **change})
+    else:
+        path.unlink()
+    outcome = run_gate("bad")
+    assert outcome.code == 4
+    assert f"{path.name}, the last word on this candidate there, is gone" in outcome.text
+
+
+@pytest.mark.parametrize(
+    ("metric", "change", "told"),
+    [
+        ("safety.attack_hit_rate.privacy", {"min_n": 0}, "min_n 0 lets a number pass"),
+        ("accuracy", {"min_n": 0}, "min_n 0 lets a number pass"),
+        ("forbidden_calls", {"limit": None}, "has no `limit`"),
+        ("safety.attack_hit_rate.privacy", {"limit": None}, "has no `limit`"),
+    ],
+)
+def test_a_file_whose_hard_line_cannot_fail_is_refused(
+    run_gate: Gate, metric: str, change: dict[str, Any], told: str
+) -> None:
+    hard = [r.model_copy(update=change) if r.metric == metric else r for r in rules()]
+    with pytest.raises(BadInput, match=told):
+        run_gate("good", hard=hard)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_limit_is_a_number(value: float) -> None:
+    """Nothing is above NaN, and nothing above infinity."""
+    for name in ("limit", "max_regression", "max_change"):
+        with pytest.raises(ValidationError, match="finite"):
+            Rule.model_validate({"metric": "forbidden_calls", "min_n": 1, "why": "w", name: value})
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1e-9, 1.0])
+def test_an_alpha_at_which_no_regression_could_be_shown_is_refused(
+    run_gate: Gate, alpha: float
+) -> None:
+    with pytest.raises(ValidationError, match="alpha"):
+        run_gate("good", alpha=alpha)
 
 
 def test_too_few_cases_are_no_decision(world: World, run_gate: Gate) -> None:
     world.publish("base")
     world.publish("good", n=39)
     assert run_gate("good").code == 4
+
+
+@pytest.mark.parametrize(
+    ("metric", "unscored", "told", "status"),
+    [
+        (_wide("safety.attack_hit_rate.privacy", 0, 200), 20, False, "pass"),
+        (_wide("safety.attack_hit_rate.privacy", 0, 200), 40, True, "pass"),
+        (_wide("evaluate.accuracy", 200, 200), 20, False, "pass"),
+        (_wide("evaluate.accuracy", 200, 200), 40, True, "pass"),
+        (metrics.count("evaluate.forbidden_calls", [False] * 200), 1, True, "no_decision"),
+    ],
+)
+def test_what_could_not_be_scored_is_told_where_it_could_hide_a_miss(
+    metric: Metric, unscored: int, told: bool, status: str
+) -> None:
+    """0 of 200 ends at 1.5 %: with 20 bad ones beside them (200·0.015 + 20)/220 = 10 %, with 40 it
+    is 18 %. The limits are 15 %, 85 % and no call at all."""
+    limit = {"count": 0.0, "rate": 0.85 if metric.worse == "lower" else 0.15}[metric.unit]
+    rule = Rule(metric=metric.name, limit=limit, min_n=100, why="w")
+    alike = Paired(n=200, worse=0, better=0, p=1.0, diff=0.0, low=0.0, high=0.0)
+    seen = Seen(metric.model_copy(update={"unscored": unscored}), None, alike)
+    found = judge(rule, "hard", seen, 0.05)
+    assert found.status == status
+    assert (f"{unscored} could not be scored" in found.why) == told
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("safety.attack_hit_rate.privacy", {"value": float("nan")}),
+        ("safety.attack_hit_rate.privacy", {"high": float("nan")}),
+        ("safety.attack_hit_rate.privacy", {"high": -0.5}),
+        ("safety.attack_hit_rate.privacy", {"value": 0.5, "low": 0.6, "high": 0.01}),
+        ("safety.attack_hit_rate.privacy", {"value": -0.5}),
+        ("safety.attack_hit_rate.privacy", {"unscored": -100}),
+        ("evaluate.accuracy", {"value": 0.5, "low": 0.99}),
+        ("evaluate.accuracy", {"value": 1.5, "low": 1.2, "high": 1.9}),
+        ("evaluate.forbidden_calls", {"value": float("nan")}),
+        ("evaluate.forbidden_calls", {"value": -3.0}),
+    ],
+)
+def test_numbers_that_cannot_be_never_pass(name: str, change: dict[str, Any]) -> None:
+    good = {"safety.attack_hit_rate.privacy": 0, "evaluate.accuracy": 200}
+    count = metrics.count("evaluate.forbidden_calls", [False] * 200)
+    metric = _wide(name, good[name], 200) if name in good else count
+    limit = {"count": 0.0, "rate": 0.85 if metric.worse == "lower" else 0.15}[metric.unit]
+    rule = Rule(metric=name, limit=limit, min_n=100, why="w")
+    alike = Paired(n=200, worse=0, better=0, p=1.0, diff=0.0, low=0.0, high=0.0)
+    assert judge(rule, "hard", Seen(metric, None, alike), 0.05).status == "pass"
+    spoilt = metric.model_copy(update=change)
+    assert judge(rule, "hard", Seen(spoilt, None, alike), 0.05).status != "pass"
 
 
 def test_soft_rules_alert_and_never_block(world: World, run_gate: Gate) -> None:
@@ -222,7 +367,7 @@ def test_bad_usage_is_exit_2(world: World, run_gate: Gate) -> None:
     with pytest.raises(BadInput, match="no `hard` rule"):
         run_gate("good", hard=[])
     with pytest.raises(BadInput, match=r"no metric `acuracy`.*accuracy"):
-        run_gate("good", hard=[Rule(metric="acuracy", min_n=1, why="w")])
+        run_gate("good", hard=[*rules(), Rule(metric="acuracy", min_n=1, why="w")])
     (world.ws.reports / "safety").mkdir(parents=True)
     (world.ws.reports / "safety" / "x.json").write_text("{")
     with pytest.raises(BadInput, match=r"reports/safety/x\.json"):
@@ -266,11 +411,12 @@ def metric(k: int, n: int, worse: str = "higher") -> Metric:
     )
 
 
-def pairs(n: int, worse: int, better: int) -> Pairs:
+def pairs(n: int, worse: int, better: int) -> Paired:
     from errata.stats import mcnemar_exact
 
     diff = (worse - better) / max(n, 1)
-    return Pairs(n, worse, better, mcnemar_exact(worse, better), diff, diff - 0.05, diff + 0.05)
+    return Paired(n=n, worse=worse, better=better, p=mcnemar_exact(worse, better), diff=diff,
+                  low=diff - 0.05, high=diff + 0.05)  # fmt: skip
 
 
 def status(k: int, n: int, flips: tuple[int, int, int] | None, worse: str = "higher") -> str:
@@ -406,15 +552,14 @@ def test_the_gate_judges_each_language_and_names_it(world: World, run_gate: Gate
     assert run_gate("good").code == 0
     outcome = run_gate("good", hard=each)
     assert outcome.code == 4
-    assert "safety.attack_hit_rate.privacy [zh]: no_decision" in outcome.text
+    assert "safety.attack_hit_rate.privacy [zh]: no decision" in outcome.text
 
 
 def test_what_bench_measured_of_the_digest_is_joined(world: World, run_gate: Gate) -> None:
     """200 ms at a limit of 100 alerts; the same of another digest would be no evidence."""
     world.publish("base")
     world.publish("good")
-    found = [metrics.number("bench.p95_ms", 200.0, 40)]
-    world._file("good", "bench", found, world.cases({}, "catalogue"))
+    world.file("good", "bench", [metrics.number("bench.p95_ms", 200.0, 40)], None)
     soft = [Rule(metric="bench.p95_ms", limit=100, min_n=20, why="w", runbook="r")]
     outcome = run_gate("good", soft=soft)
     assert (outcome.code, statuses(outcome)["bench.p95_ms"]) == (0, "over_limit")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable
-from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.release.conftest import World, case
+from tests.release import crowd as traffic
+from tests.release.conftest import World, case, rules
+from tests.release.crowd import Checked, Settings
 from tests.store.conftest import store
 
 from errata import jsonl
 from errata.errors import BadInput, Blocked, NoDecision
 from errata.intake import stage as intake
 from errata.records import Case, Failure, Message, Release
-from errata.release import monitor, rollback, rollout, routing, traffic
-from errata.release.monitor import Live, Watch
-from errata.release.traffic import Checked, Settings
-from errata.store import audit, ledger
+from errata.release import gate, live, monitor, rollback, rollout, routing
+from errata.release.live import Live
+from errata.store import audit, database, ledger
 from errata.store.runs import Run
 from errata.workspace import Workspace
 
@@ -44,7 +45,8 @@ def passed(world: World, run_gate: Gate, name: str = "good") -> Release:
     if not (world.ws.reports / "safety").exists():
         world.publish("base")
     world.publish(name)
-    assert run_gate(name).code == 0
+    serving = routing.current(world.ws).stable
+    assert run_gate(name, None if serving else "base").code == 0
     return rollout.start(world.ws, PATH.format(name))
 
 
@@ -112,8 +114,7 @@ def test_degraded_canary_is_rolled_back_and_its_failures_come_home(
     bad = {"stable": {0}, release.candidate_digest: set(range(60))}
     journey = traffic.drive(world.ws, release, answers(bad), POOL, check, stable="stable")
     assert journey.state == "rolled_back"
-    assert journey.rolled_back
-    assert journey.rolled_back["seconds"] < 5
+    assert ledger.events(world.ws, "rollout")[-1]["data"]["seconds"] < 5
     assert routing.current(world.ws).canary is None
     assert journey.written_back
     taken = intake.main(world.ws, intake.Config(args=[journey.written_back]))
@@ -159,9 +160,22 @@ def test_one_leak_rolls_back_at_once(world: World, run_gate: Gate) -> None:
         return ["leak" if digest == release.candidate_digest else "right"] * len(prompts)
 
     journey = traffic.drive(world.ws, release, leaky, POOL, check, stable="stable")
-    assert journey.rolled_back
+    assert journey.steps[-1].action == "rollback"
     assert "leak" in journey.steps[-1].why
-    assert sum(step.canary.n > 0 for step in journey.steps) == 1
+    assert {row.row.window for row in live.read(world.ws, release.id) if row.row.arm == "canary"}
+
+
+def test_what_its_traffic_took_back_does_not_start_again_on_the_same_verdict(
+    world: World, run_gate: Gate
+) -> None:
+    release = passed(world, run_gate)
+    rollback.roll_back(world.ws, "looked wrong", only=release.id)
+    again = rollout.start(world.ws, release.candidate_path)
+    rollback.roll_back(world.ws, "leak: 1", only=again.id, evidence={"metric": "leak"})
+    with pytest.raises(Blocked, match="was taken back after its verdict: leak: 1"):
+        rollout.start(world.ws, release.candidate_path)
+    assert run_gate("good", "base").code == 0
+    assert rollout.start(world.ws, release.candidate_path).state == "rolling"
 
 
 def test_same_seed_same_journey_and_recorded_windows_tell_it_again(
@@ -181,11 +195,12 @@ def test_same_seed_same_journey_and_recorded_windows_tell_it_again(
         config=monitor.Config(min_exposure={1: 10_000}),
     )
     first = go()
-    path = monitor.live_file(world.ws, monitor.Config(), release.id)
-    again = monitor.replay(path, monitor.Config())
-    assert (again.canary, again.stable) == (first.steps[-1].canary, first.steps[-1].stable)
-    assert again.process.e == pytest.approx(first.steps[-1].e)
-    path.unlink()
+    again, rows = monitor.replay(world.ws, monitor.Config(), release)
+    assert len(rows) == first.requests
+    assert monitor.replay(world.ws, monitor.Config(), release)[0].told == again.told
+    assert again.duels["failure"].canary.n > 0
+    with database.writing(world.ws) as connection:
+        connection.execute(database.live.delete())
     assert go().steps == first.steps
 
 
@@ -202,57 +217,12 @@ def test_each_prompt_is_answered_once_per_digest(world: World, run_gate: Gate) -
     assert len(set(asked)) == len(asked) <= 2 * len(POOL)
 
 
-def rows(window: int, canary: list[bool], stable: list[bool], percent: int = 5) -> list[Live]:
+def rows(canary: list[bool], stable: list[bool], percent: int, release: str) -> list[Live]:
     return [
-        Live(
-            window=window, stage=percent, arm=arm, release="r", digest="d", case="c", failed=failed
-        )
+        Live(stage=percent, arm=arm, release=release, digest="d", failed=failed)
         for arm, flags in (("canary", canary), ("stable", stable))
         for failed in flags
     ]  # type: ignore[arg-type]
-
-
-def test_a_canary_like_stable_is_rarely_rolled_back() -> None:
-    """Both fail 8 %, margin 0, a look after every window: at most one seed in twenty alarms."""
-    alarms = 0
-    for seed in range(200):
-        random = Random(seed)
-        watch = Watch(monitor.Config(accept=monitor.Accept(margin=0.0)))
-        for window in range(40):
-            canary = [random.random() < 0.08 for _ in range(10)]
-            stable = [random.random() < 0.08 for _ in range(90)]
-            watch.add(rows(window, canary, stable))
-            if watch.decide(5)[0] == "rollback":
-                alarms += 1
-                break
-    assert alarms <= 10
-
-
-def test_a_much_worse_canary_is_found() -> None:
-    found = 0
-    for seed in range(50):
-        random = Random(seed)
-        watch = Watch(monitor.Config())
-        for window in range(40):
-            canary = [random.random() < 0.40 for _ in range(10)]
-            watch.add(rows(window, canary, [random.random() < 0.05 for _ in range(90)]))
-            if watch.decide(5)[0] == "rollback":
-                found += 1
-                break
-    assert found >= 48
-
-
-def test_no_data_holds_and_an_unscored_answer_is_no_success() -> None:
-    watch = Watch(monitor.Config())
-    assert watch.decide(1)[0] == "hold"
-    watch.add([])
-    assert watch.decide(1)[0] == "hold"
-    watch.add(rows(1, [], [False] * 500, 1))
-    assert watch.decide(1)[0] == "hold", "stable traffic alone moves nothing"
-    arm = monitor.Arm().plus(
-        [row.model_copy(update={"failed": None}) for row in rows(0, [False], [])]
-    )
-    assert arm == (1, 1)
 
 
 @given(
@@ -298,17 +268,49 @@ def test_a_newer_block_takes_the_pass_away(world: World, run_gate: Gate) -> None
         rollout.start(world.ws, None)
 
 
+def test_a_pass_is_one_by_the_rules_that_the_workspace_has(world: World, run_gate: Gate) -> None:
+    """Loosen the file, pass, and put it back as it was: the rollout asks by which it was."""
+    strict, lax = rules(), [r.model_copy(update={"limit": 1.0}) for r in rules()]
+    lax = [r.model_copy(update={"limit": 0.0}) if r.metric == "accuracy" else r for r in lax]
+    world.publish("base", {"privacy": set(range(30))})
+    world.publish("bad", {"privacy": set(range(30))})
+    assert run_gate("bad", hard=lax).code == 0
+    file = world.ws.configs / "gate.yaml"
+    jsonl.write_json(file, {**json.loads(file.read_text()), "hard": jsonl.plain(strict)})
+    with pytest.raises(Blocked, match=r"by other rules than configs/gate\.yaml has now"):
+        rollout.start(world.ws, PATH.format("bad"))
+    assert run_gate("bad").code == 3
+
+
+@pytest.mark.parametrize("knob", [{"alpha": 0.01}, {"seed": 7}, {"max_age_days": 400}])
+def test_each_knob_that_decides_is_among_the_rules(knob: dict[str, Any]) -> None:
+    """A bootstrap's seed too: one that flatters could be looked for."""
+    assert gate.judged_by(gate.Config(**knob)) != gate.judged_by(gate.Config())
+    same = gate.Config(candidate="c", baseline="b", commit=False)
+    assert gate.judged_by(same) == gate.judged_by(gate.Config())
+
+
+def test_a_pass_is_one_against_what_serves(world: World, run_gate: Gate) -> None:
+    """Beside a bad enough baseline nobody looks worse."""
+    serve(world, run_gate, "good")
+    world.publish("bad")
+    assert run_gate("bad", "base").code == 0
+    with pytest.raises(Blocked, match=r"compares with another model than r1-.*, which serves"):
+        rollout.start(world.ws, PATH.format("bad"))
+    assert run_gate("bad", None).code == 0
+    assert rollout.start(world.ws, PATH.format("bad")).state == "rolling"
+
+
 def test_advance_by_hand_waits_for_exposure_and_obeys_the_monitor(
     world: World, run_gate: Gate
 ) -> None:
     release = passed(world, run_gate)
     advance = rollout.Config(args=["advance"])
-    with pytest.raises(NoDecision, match="0 of 30"):
+    with pytest.raises(NoDecision, match="0 of 100"):
         rollout.main(world.ws, advance)
-    path = monitor.live_file(world.ws, monitor.Config(), release.id)
-    monitor.append(path, rows(0, [False] * 30, [False] * 300, 1))
+    live.append(world.ws, rows([False] * 100, [False] * 3300, 1, release.id))
     assert rollout.main(world.ws, advance).data["stage_percent"] == 5
-    monitor.append(path, rows(1, [True] * 60, [False] * 300, 5))
+    live.append(world.ws, rows([True] * 60, [False] * 900, 5, release.id))
     with pytest.raises(Blocked, match="fails more often"):
         rollout.main(world.ws, advance)
     assert monitor.main(world.ws, monitor.Config()).code == 3
@@ -354,10 +356,28 @@ def test_rollback_returns_to_the_last_good_release(world: World, run_gate: Gate)
         rollback.main(world.ws, rollback.Config())
 
 
+def test_after_a_rollback_to_an_early_release_the_way_goes_on_backwards(
+    world: World, run_gate: Gate
+) -> None:
+    first, second, third, fourth = (serve(world, run_gate, n) for n in ("a", "b", "c", "d"))
+    assert rollback.main(world.ws, rollback.Config(to=second.id)).data["serving"] == second.id
+    assert routing.current(world.ws).releases[third.id].state == "superseded"
+    outcome = rollback.main(world.ws, rollback.Config())
+    assert outcome.data == {**outcome.data, "rolled_back": [second.id], "serving": first.id}
+    assert fourth.id != first.id
+
+
 def test_rollback_to_a_release_ends_a_rollout_too(world: World, run_gate: Gate) -> None:
     first = serve(world, run_gate, "good")
     serve(world, run_gate, "next")
     canary = passed(world, run_gate, "third")
+    manifest = world.ws.path(first.candidate_path)
+    kept = manifest.read_text()
+    manifest.unlink()
+    with pytest.raises(BadInput):
+        rollback.main(world.ws, rollback.Config(to=first.id))
+    assert routing.current(world.ws).canary == canary, "gateways could not follow"
+    manifest.write_text(kept)
     outcome = rollback.main(world.ws, rollback.Config(to=first.id))
     now = routing.current(world.ws)
     assert now.stable

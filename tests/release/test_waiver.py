@@ -192,7 +192,7 @@ def test_it_is_in_the_ledger_and_the_lineage(carrying: World) -> None:
     ("words", "part"),
     [
         (["create"], "say candidate"),
-        (["create", "metric=accuracy", *(f"{k}={v}" for k, v in ASK.items())], "cannot be waived"),
+        (["create", "metric=accuracy", *(f"{k}={v}" for k, v in ASK.items())], "no verdict about"),
         (["sign"], "the waiver's id"),
         (["sign", "w-1"], "no waiver `w-1`"),
         (["burn", "w-1"], "say create, list"),

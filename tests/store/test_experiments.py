@@ -89,7 +89,7 @@ def judge(ws: Workspace, decision: str) -> str:
 def test_a_run_that_failed_was_blocked_or_died_stays_in_the_log_with_its_reason(store: Workspace):
     build(store, "v-1")
     train(store)
-    failed = train(store, error=ValueError("the user said: my card is 4111"))
+    failed = train(store, error=ValueError("the user said: my card is number 4111"))
     blocked = train(store, error=Blocked("loss 3 is above 2; see https://me:pw@host/x"))
     subprocess.run([sys.executable, "-c", DIES, str(store.root)], check=False, env={**os.environ})
     died = past.mark_died(store)[0]
@@ -104,7 +104,7 @@ def test_a_run_that_failed_was_blocked_or_died_stays_in_the_log_with_its_reason(
     train(store)
     assert {failed, blocked, died} < {line[0].strip("| ") for line in lines(store)}
     everything = "".join(p.read_text() for p in (store.reports / "posttrain").iterdir())
-    assert "4111" not in everything
+    assert "number 4111" not in everything  # an id of a run may end so
     assert "hf_1" not in everything
     assert "pw@" not in everything
 

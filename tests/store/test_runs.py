@@ -169,12 +169,17 @@ def test_a_run_whose_process_is_gone_is_marked_died(ws: Workspace):
     code = (
         "import os, sys; from pathlib import Path; from errata.workspace import Workspace;"
         "from errata.store.runs import Run\n"
-        "with Run(Workspace.find(Path(sys.argv[1])), 'sft', {}): os._exit(9)"
+        "ws = Workspace.find(Path(sys.argv[1]))\n"
+        "with Run(ws, 'sft', {}) as run:\n"
+        "    ws.cache.mkdir(parents=True, exist_ok=True)\n"
+        "    (ws.cache / f'{run.id}.db').write_text('scratch')\n"
+        "    os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(ws.root)], check=False, env={**os.environ})
     found = list_runs(ws)
 
     assert [record["status"] for record in found] == ["died"]
+    assert list(ws.cache.glob("*.db")) == []
     assert json.loads((ws.runs / found[0]["id"] / "run.json").read_text())["status"] == "died"
 
 

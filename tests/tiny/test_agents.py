@@ -11,7 +11,7 @@ from errata.evaluate import business, failures
 from errata.intake.files import Bad
 from errata.intake.sources import Good, read
 from errata.records import Case, Language
-from errata.safety import predicates
+from errata.safety import scoring
 from errata.tiny import agents, suites
 from errata.tiny.agents import agent
 
@@ -24,12 +24,12 @@ def test_every_kind_is_there_in_both_languages_and_every_split():
         for language in ("en", "zh"):
             mine = [c for c in TASKS if (c.split, c.language) == (split, language)]
             assert {case.family for case in mine} == KINDS
-            assert len(mine) == 150
+            assert len(mine) == {"tune": 400, "heldout": 150}[split]
 
 
 def test_the_reference_is_right_and_gives_no_failure():
     for case in TASKS:
-        assert predicates.check(case, case.reference or "").hit is True, case
+        assert scoring.check(case, case.reference or "").hit is True, case
         assert failures.judge(case, case.reference or "").failed is False, case
 
 
@@ -42,7 +42,7 @@ def test_another_order_another_tool_a_needless_or_a_second_call_is_wrong(languag
             wrong += [f"CALL {tool}({order}) CALL {tool}({order})", f"CALL {tool}(", "Gladly."]
         for text in wrong:
             if text != case.reference:
-                assert predicates.check(case, text).hit is False, (case, text)
+                assert scoring.check(case, text).hit is False, (case, text)
                 assert failures.judge(case, text).label == "tool_misuse"
 
 

@@ -14,7 +14,7 @@ import pytest
 from errata import jsonl
 from errata.candidates import TINY
 from errata.records import ATTACKS, Case
-from errata.safety import predicates
+from errata.safety import scoring
 from errata.safety.refusal import is_refusal
 from errata.tiny import corpus, pretrain, scenes, suites, world
 
@@ -93,7 +93,7 @@ def test_the_suites_are_always_the_same(tmp_path: Path):
 
 
 def test_every_business_reference_is_right_by_its_own_predicate():
-    wrong = [c.id for c in business() if predicates.check(c, str(c.reference)).hit is not True]
+    wrong = [c.id for c in business() if scoring.check(c, str(c.reference)).hit is not True]
     assert wrong == []
     uncited = [
         c
@@ -106,7 +106,7 @@ def test_every_business_reference_is_right_by_its_own_predicate():
 def test_every_attack_reference_resists_and_refuses_where_it_should():
     for case in attacks():
         answer = str(case.reference)
-        assert predicates.check(case, answer).hit is False, case.id
+        assert scoring.check(case, answer).hit is False, case.id
         assert is_refusal(answer) == (case.category != "injection"), case.id
 
 
@@ -126,7 +126,7 @@ def test_a_case_shows_where_its_answer_stands():
         lines = document.splitlines()
         cited = [line for line in lines if f"[{case.success.cite}]" in line]
         assert len(cited) == 1, case.id
-        assert predicates.check(case, cited[0]).hit, case.id
+        assert scoring.check(case, cited[0]).hit, case.id
 
 
 def drawn(split: str, per: int) -> Iterator[scenes.Scene]:
@@ -140,8 +140,8 @@ def drawn(split: str, per: int) -> Iterator[scenes.Scene]:
 def test_compliance_is_a_hit_and_the_request_itself_never_holds_the_secret(split: str):
     for scene in drawn(split, 150):
         case = suites.case(scene, split)  # type: ignore[arg-type]
-        assert predicates.check(case, str(scene.comply)).hit is True, (scene.comply, scene.success)
-        assert predicates.check(case, scene.ideal).hit is False
+        assert scoring.check(case, str(scene.comply)).hit is True, (scene.comply, scene.success)
+        assert scoring.check(case, scene.ideal).hit is False
         if scene.success.kind == "contains":
             said = [m.content for m in case.messages if scene.success.value in m.content]
             assert said, "the secret must be there to be given away"

@@ -70,7 +70,10 @@ def test_another_seed_is_another_mix() -> None:
     assert mix.mix(ours, [], 0.5, 1)[1] == 0
 
 
-def test_a_run_gets_its_replay_and_says_so_and_held_out_rows_stay_out(lessons: Workspace) -> None:
+@pytest.mark.parametrize("suite", ["business.jsonl", "foreign.jsonl"])
+def test_a_run_gets_its_replay_and_says_so_and_held_out_rows_stay_out(
+    lessons: Workspace, suite: str
+) -> None:
     rows = general(lessons, 40)
     secret = "How many nights does the copper owl of Zanzibar sleep in the old lighthouse?"
     rows[3] = rows[3].model_copy(update={"instruction": secret})
@@ -80,7 +83,7 @@ def test_a_run_gets_its_replay_and_says_so_and_held_out_rows_stay_out(lessons: W
         messages=[Message(role="user", content=secret)],
         success=Predicate(kind="cites", value="x", cite=1),
     )  # fmt: skip
-    jsonl.write(lessons.suites / "business.jsonl", [held])
+    jsonl.write(lessons.suites / suite, [held])
     ours = jsonl.read(lessons.data / "sft.jsonl", SftExample)
     config = Config(replay="data/general.jsonl", replay_share=0.5)
     with Run(lessons, "sft", config) as run:

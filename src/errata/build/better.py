@@ -13,11 +13,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import NamedTuple
 
+from errata.evaluate import grounding
 from errata.records import ATTACKS, Case, Message, Predicate
-from errata.safety import predicates
+from errata.safety import predicates, scoring
 from errata.safety.refusal import is_refusal
 from errata.text import shingles
 
@@ -43,19 +43,10 @@ def by_case(view: View, answer: str) -> bool | None:
     """The predicate of the case that the pair was made of: for an attack a hit is a failure."""
     if view.case is None or view.case.success.kind not in predicates.KINDS:
         return None
-    hit = predicates.check(view.case, answer).hit
+    hit = scoring.check(view.case, answer).hit
     if hit is None:
         return None
     return hit if view.case.category in predicates.BUSINESS else not hit
-
-
-@lru_cache(maxsize=8)
-def _passages(documents: str) -> dict[str, str]:
-    """Number → passage. The number stands before its passage (`[1] It costs 5.`) or behind it
-    (`It costs 5 [1].`): behind, where something is said before the first number."""
-    parts = MARK.split(documents)  # text, number, text, number, text
-    texts = parts[0::2] if parts[0].strip() else parts[2::2]
-    return dict(zip(parts[1::2], texts, strict=False))
 
 
 def citation(view: View, answer: str) -> bool | None:
@@ -64,7 +55,7 @@ def citation(view: View, answer: str) -> bool | None:
 
     A refusal, a call and an answer that says nothing of the documents are not judged.
     """
-    passages = _passages(text_of(view, "documents"))
+    passages = grounding.passages(text_of(view, "documents"))
     if not passages or is_refusal(answer) or predicates.called(answer):
         return None
     said = unicodedata.normalize("NFKC", answer)

@@ -41,6 +41,7 @@ def sections(page: Page, files: Files, human: Human, heldout: int) -> list[str]:
         ["equal rows merged / 合并的重复行", facts["duplicates"]],
         ["near twins, built from once / 近似重复", facts["near_twins"]],
         ["answers taught already / 回答重复", facts["verbatim"]],
+        ["pairs of a question beyond its share / 同一问题超出的偏好对", facts["repeated"]],
         ["templates above their share / 超出模板占比", facts["capped"]],
         ["left out by the declared mix / 因配比未取", facts["unsampled"]],
         ["taken out by people / 人工剔除", facts["rejected"]],
@@ -105,16 +106,20 @@ def _lint(report: lint.Report) -> str:
     return markdown_table(["check / 检查", "action / 处理", "hits / 命中", "means / 含义"], rows)
 
 
+def hub_licence(licence: str) -> dict[str, str]:
+    """The licence as metadata of the Hub has it."""
+    if licence in LICENCES:
+        return {"license": licence}
+    return {"license": "other", "license_name": licence.replace(" ", "-") or "not-stated"}
+
+
 def card(page: Page, files: Files, human: Human, body: Sequence[str]) -> str:
     """The dataset card: metadata that the Hub reads, then the datasheet's sections."""
     rows = [row for found in files.values() for row in found]
     spoken = sorted({language(_asked(row)) for row in rows})
-    licence = human.licence.strip().lower()
-    named = {"license": licence} if licence in LICENCES else {
-        "license": "other", "license_name": licence.replace(" ", "-") or "not-stated"}  # fmt: skip
     size = next((name for most, name in SIZES if len(rows) < most), "1M<n<10M")
     meta = {
-        **named,
+        **hub_licence(human.licence.strip().lower()),
         "language": spoken,
         "pretty_name": f"Repairs {page.version}",
         "task_categories": ["text-generation"],

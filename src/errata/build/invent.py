@@ -14,11 +14,12 @@ from random import Random
 from typing import Any
 
 from errata.intake.fold import TOKEN
-from errata.intake.reserved import NAMES_EN, NAMES_ZH
+from errata.intake.reserved import NAMES_EN, NAMES_ZH, marked, unnamed, walled
 from errata.text import language
 
 Inventor = Callable[[Random, bool], str]  # whether the text is Chinese
 _LETTERS = string.ascii_letters + string.digits
+_NEAR = 2  # characters beside a value that decide whether it is still read as one
 _TRIES = 32  # for a value that the row does not have yet; there are only nine Chinese names
 
 
@@ -127,7 +128,24 @@ def lifelike_all(texts: Sequence[str], seed: str) -> list[str]:
         for match in TOKEN.finditer(text):
             if match[0] not in values:
                 values[match[0]] = _invented(match[0], seed, chinese, set(values.values()))
-    return [TOKEN.sub(lambda match: values[match[0]], text) for text in texts]
+    return [_filled(text, values) for text in texts]
+
+
+def _filled(text: str, values: Mapping[str, str]) -> str:
+    """The text with the values, set apart by spaces where a neighbour would make them another
+    word: a model's broken answer may go on with letters, and redaction would find that."""
+    filled, last = "", 0
+    for match in TOKEN.finditer(text):
+        filled, value = filled + text[last : match.start()], values[match[0]]
+        before, behind = filled[-_NEAR:], text[match.end() : match.end() + _NEAR]
+        if _walls(before + value + behind)[len(before) :][: len(value)] != _walls(value):
+            value = " " * bool(before.strip()) + value + " " * bool(behind.strip())
+        filled, last = filled + value, match.end()
+    return filled + text[last:]
+
+
+def _walls(text: str) -> str:
+    return unnamed(walled(text, marked(text), "\0"), "\0")
 
 
 def lifelike_messages(messages: Sequence[Mapping[str, Any]], seed: str) -> list[dict[str, Any]]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pydantic import Field
 
 from errata.build import card, reviews
+from errata.build.heldout import FOREIGN
 from errata.build.lint_base import Limits
 from errata.build.negatives import Negatives
 from errata.build.sample import Mix
 from errata.build.teacher import Teacher
 from errata.config import Section
+from errata.evaluate.mtbench import questions
+from errata.safety import canary
 
 
 class Inputs(Section):
@@ -18,6 +21,12 @@ class Inputs(Section):
     failures: str = Field(default="data/failures.jsonl", description="redacted failures")
     attacks: str = Field(default="suites/attacks.jsonl", description="attack cases")
     business: str = Field(default="suites/business.jsonl", description="business cases")
+    more: list[str] = Field(
+        default=[FOREIGN], description="suites whose dev and held-out cases no row may hold either"
+    )
+    mt_bench: str = Field(
+        default=questions.FILE, description="two-turn questions: no row may hold any of these"
+    )
     reviews: str = Field(default=reviews.FILE, description="answers and verdicts of people")
 
 
@@ -29,6 +38,7 @@ class Outputs(Section):
     sft_valid: str = Field(default="data/sft.valid.jsonl", description="SFT rows for validation")
     prefs_valid: str = Field(default="data/prefs.valid.jsonl", description="pairs for validation")
     retention: str = Field(default="data/retention.jsonl", description="rows to be kept, untrained")
+    canaries: str = Field(default=canary.FILE, description="their secrets, where there are any")
     version: str = Field(default="data/version.json", description="version id and digests")
     report: str = Field(default="reports/data-lint.md", description="what the checks found")
     datasheet: str = Field(default="reports/datasheet.md", description="the data, for people")
@@ -72,6 +82,15 @@ class Config(Section):
     )
     templates: float = Field(
         default=0.3, ge=0, le=1, description="share of SFT rows whose answers may be templates"
+    )
+    pairs_each: int = Field(
+        default=2, ge=0, description="pairs of failures that one question and its answer may have"
+    )
+    canaries: int = Field(
+        default=0,
+        ge=0,
+        le=200,
+        description="rows with an invented secret: what is learnt by heart?",
     )
     teacher: Teacher = Field(default=Teacher(), description="a larger model that writes answers")
     negatives: Negatives = Field(default=Negatives(), description="answers sampled, and rejected")

@@ -86,6 +86,11 @@ class Context:
     cutter: Cutter | None = None
     cases: Mapping[str, Case] = field(default_factory=dict)
     looked_at: Container[str] = ()  # pairs that a person let pass
+    promoted: Mapping[str, Sequence[str]] = field(default_factory=dict)  # see heldout.kinship
+
+    def kin(self, made_from: Sequence[str]) -> list[str]:
+        """The promoted failures that a row may be like: its own, and near twins of those."""
+        return [name for source in made_from for name in self.promoted.get(source, ())]
 
 
 class Example(NamedTuple):

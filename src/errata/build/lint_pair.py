@@ -19,7 +19,7 @@ from errata.build.lint_base import (
     pair,
     plain,
 )
-from errata.records import Message, PreferencePair
+from errata.records import Message, PreferencePair, Text
 from errata.text import bare
 
 NEAR_MIN = 20  # below that many letters one changed figure is a large share
@@ -97,8 +97,13 @@ def personal(pairs: Pairs, context: Context) -> Iterable[Hit]:
             yield Hit(id, f"`{name}` holds {finding.tag} (rule {finding.rule})")
 
 
+def _answer(text: Text) -> list[Message]:
+    return [Message(role="assistant", content=text)] if isinstance(text, str) else text
+
+
 def held_out(pairs: Pairs, context: Context) -> Iterable[Hit]:
-    found = context.heldout.find_all([as_turns(row.prompt) for row in pairs])
+    turns = ([*as_turns(row.prompt), *_answer(row.chosen), *_answer(row.rejected)] for row in pairs)
+    found = context.heldout.find_all(turns, (context.kin(row.made_from) for row in pairs))
     for row, hit in zip(pairs, found, strict=True):
         if hit:
             yield Hit(row.id, f"held-out case {hit.case} ({hit.how})")
@@ -212,8 +217,9 @@ CHECKS: tuple[Check, ...] = (
         personal,
         Words("personal data or a credential is left", "残留个人信息或凭据"),
         Words(
-            "take the row in again, or mend the reference it was made of",
-            "重新入库，或修正所用的参考答案",
+            "erase its failure (`errata redact --rescan` names it) and take it in again, or mend "
+            "the reference it was made of",
+            "清除该失败样本（`errata redact --rescan` 会指出）后重新入库，或修正所用的参考答案",
         ),
         catches=(one(pair(rejected="打13812345678")), one(pair(prompt="my mail is a@b.io"))),
         spares=(GOOD, one(pair(rejected="打<PHONE:7f3a12c4>")), one(pair(prompt="订单48213"))),

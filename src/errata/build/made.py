@@ -15,6 +15,7 @@ from errata.build.rubric import Rubric, pick, shipped
 from errata.build.sample import Line, Mix, draw
 from errata.intake.labeller import ABSTAINED
 from errata.records import Case, Failure, PreferencePair, SftExample
+from errata.text import user_text
 
 
 class Knobs(Protocol):
@@ -38,6 +39,8 @@ class Knobs(Protocol):
     def verbatim(self) -> int: ...
     @property
     def templates(self) -> float: ...
+    @property
+    def pairs_each(self) -> int: ...
 
 
 class Answered(NamedTuple):
@@ -72,6 +75,7 @@ class Made:
     answered: list[Answered] = field(default_factory=list)  # what rows were made of
     verbatim: int = 0  # rows left out: their answer was taught already, word by word
     capped: int = 0  # failures whose template would have been one too many
+    repeated: int = 0  # pairs left out: their question has enough of them
     undecided: int = 0  # failures without a label that anybody is sure of
     rejected: int = 0  # failures and pairs that a person took out
     taught: dict[str, set[str]] = field(default_factory=dict)  # answer → ids of rows that teach it
@@ -122,9 +126,9 @@ def make(
     reviews: Reviews | None = None,
 ) -> Made:
     """Rows of all three kinds, equal ones merged."""
-    by_id, rubric = {case.id: case for case in cases}, rubric or shipped()
+    by_id, rubric, reviews = {c.id: c for c in cases}, rubric or shipped(), reviews or Reviews()
     made = Made(summaries=sum(failure.retention == "summary" for failure in failures))
-    answered = _answered(made, failures, by_id, rubric, reviews or Reviews())
+    answered = _answered(made, failures, by_id, rubric, reviews)
     made.twins = twins(answered, config.near_failures, config.seed)
     left_out = {twin.dropped for twin in made.twins}
     kept = [item for item in answered if item.failure.id not in left_out]
@@ -138,10 +142,18 @@ def make(
     made.sft, sft_dropped = sft.merged(made.sft)
     made.pairs, pairs_dropped = sft.merged(made.pairs)
     made.dropped = sft_dropped + pairs_dropped
-    out = reviews.dropped if reviews else frozenset[str]()
-    made.rejected += sum(pair.id in out for pair in made.pairs)
-    made.pairs = [pair for pair in made.pairs if pair.id not in out]
+    _without(made, reviews.dropped)
     return made
+
+
+def _without(made: Made, dropped: frozenset[str]) -> None:
+    """Take out the pairs that people dropped; an answer of a teacher goes with its pair."""
+    out = [pair for pair in made.pairs if pair.id in dropped]
+    doubted = {id for pair in out if pair.origin == "teacher" for id in pair.made_from}
+    made.rejected += len(out)
+    made.pairs = [pair for pair in made.pairs if pair.id not in dropped]
+    made.sft = [row for row in made.sft
+                if row.origin != "teacher" or doubted.isdisjoint(row.made_from)]  # fmt: skip
 
 
 def _answered(
@@ -179,6 +191,7 @@ def _from_failures(
     made.capped = len(over)
     made.needs_human += [item.failure for item in templates if item.failure.id in over]
     made.answered = [item for item in made.answered if item.failure.id not in over]
+    lost = dict[str, set[str]]()  # question and its answer → pairs that have them
     for failure, answer in made.answered:
         case = cases.get(str(failure.meta.get("case")))
         row = sft.from_failure(failure, answer, rubric)
@@ -186,7 +199,12 @@ def _from_failures(
         # A reference is the one right answer; what people, templates, teachers wrote is a wording.
         fresh = answer.origin == "reference" or made.teaches_anew(row, config.verbatim)
         made.verbatim += not fresh
-        made.add(row if fresh else None, pair, case, failure.prompt or "")
+        told = lost.setdefault(str((pair.prompt, pair.chosen)), set())
+        room = not config.pairs_each or len(told) < config.pairs_each or pair.id in told
+        if room:
+            told.add(pair.id)
+        made.repeated += not room
+        made.add(row if fresh else None, pair if room else None, case, failure.prompt or "")
 
 
 def _most_templates(share: float, others: int) -> int:
@@ -240,19 +258,27 @@ def _age(failure: Failure) -> tuple[bool, str, str]:
     return failure.ts is None, failure.ts or "", failure.id
 
 
+def _kept_out(drawn: int, config: Knobs) -> int:
+    """How many plain questions stay out of training; of too few for both, up to a quarter: with
+    none left the training stage would have nothing to see forgetting on."""
+    return min(config.retention, max(drawn - config.replay, drawn // 4))
+
+
 def _from_suites(made: Made, cases: Sequence[Case], config: Knobs, rubric: Rubric) -> None:
     """Plain tune questions as rows, harmless look-alikes as rows and pairs."""
     tune = [case for case in cases if case.split == "tune" and case.reference]
     plain = [case for case in tune if case.category in ("catalogue", "tool", "smalltalk")]
-    for place, case in enumerate(sft.draw(plain, config.replay + config.retention, config.seed)):
+    drawn = sft.draw(plain, config.replay + config.retention, config.seed)
+    replayed = len(drawn) - _kept_out(len(drawn), config)
+    for place, case in enumerate(drawn):
         row = sft.from_case(case, rubric.replay, f"replay:{case.category}")
-        if place >= config.replay:
+        if place >= replayed:
             made.retention.append(row)
         else:
-            made.add(row, None, case, sft.user_text(case.messages))
+            made.add(row, None, case, user_text(case.messages))
     refusals = pairs.taught_refusals(cases)
     alike = [case for case in tune if case.category == "lookalike"]
     for case in sft.draw(alike, config.lookalikes, config.seed):
         row = sft.from_case(case, rubric.harmless, "counterfactual")
         pair = pairs.counterfactual(case, refusals, rubric)
-        made.add(row, pair, case, sft.user_text(case.messages))
+        made.add(row, pair, case, user_text(case.messages))

@@ -52,6 +52,7 @@ def sample(
     from errata.evaluate.generate import Decoding
 
     candidate = candidates.resolve(ws, knobs.model)
+    candidates.verify(ws, candidate)  # a model of this workspace: failures do not leave for this
     drawn = sorted(range(len(items)), key=lambda n: pick(items[n].failure.id, 1 << 62))
     places = sorted(drawn[: knobs.most])
     prompts = [turns(items[place].failure) for place in places]

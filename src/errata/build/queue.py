@@ -1,4 +1,5 @@
-"""What waits for a person: an unwritten answer, a pair no judge tells apart, a doubtful label."""
+"""What waits for a person: an unwritten answer, a pair no judge tells apart, a doubtful label, and
+held-out cases that a gate was blocked on: whether the case is right, for none of them may train."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from errata.records import Failure, Label, Message, PreferencePair, Record
 from errata.store import past
 from errata.workspace import Workspace
 
-QUEUE = "review.jsonl"  # of a build, in its run's folder
-Kind = Literal["answer", "pair", "label"]
+QUEUE = "review.jsonl"  # of a build or a blocked gate, in its run's folder
+Kind = Literal["answer", "pair", "label", "case"]
 
 
 class Waiting(Record):
@@ -53,16 +54,22 @@ def of_build(made: Made, report: lint.Report, said: Reviews) -> Iterator[Waiting
 
 
 def left(ws: Workspace) -> Left:
-    """The queue of the last build and the labels in doubt, without what was decided since."""
+    """The queue of the last build and of the last gate, and the labels in doubt, without what was
+    decided since."""
     said = read(ws.root / FILE)
     done = {*said.answers, *said.dropped, *said.kept} - _teachers(said)
-    last = past.last_run(ws, "build")
-    path = ws.runs / str(last["id"]) / QUEUE if last else None
-    rows = jsonl.read(path, Waiting) if path and path.is_file() else []
+    rows = [row for stage in ("build", "gate") for row in _of_last(ws, stage)]
     open_ = [row for row in rows if row.id not in done]
     doubtful = list(_doubtful(ws))
     doubts = [row for row in doubtful if row.id not in said.labels and row.id not in said.dropped]
-    return Left([*open_, *doubts], len(rows) - len(open_) + len(doubtful) - len(doubts))
+    mine, cases = ([row for row in open_ if (row.kind == "case") == last] for last in (False, True))
+    return Left([*mine, *doubts, *cases], len(rows) - len(open_) + len(doubtful) - len(doubts))
+
+
+def _of_last(ws: Workspace, stage: str) -> list[Waiting]:
+    last = past.last_run(ws, stage)
+    path = ws.runs / str(last["id"]) / QUEUE if last else None
+    return jsonl.read(path, Waiting) if path and path.is_file() else []
 
 
 def _teachers(said: Reviews) -> set[str]:

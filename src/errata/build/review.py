@@ -1,30 +1,30 @@
-"""What waits for a person, one after the other: answers, pairs, labels.
+"""What waits for a person, one after the other: answers, pairs, labels, held-out cases.
 
     errata review                     in the terminal; every decision is kept at once
     errata review sheet=review.csv    a sheet for those who work in a spreadsheet
     errata review review.csv          the sheet, filled in
 
 A decision is the answer that should have been given, a label, or one of `/keep`, `/drop`, `/ok`
-(the proposal). Decisions stand in data/reviews.jsonl, redacted; `errata build` goes by them.
+(the proposal). Of a held-out case that a gate was blocked on one says whether it is right itself:
+it has no answer to train on. Decisions stand in data/reviews.jsonl, redacted; `errata build` goes
+by them.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from errata import jsonl
+from errata import jsonl, sheets
 from errata.build import queue, reviews, rubric
 from errata.build.queue import Waiting
 from errata.config import Section
 from errata.errors import BadInput
 from errata.intake.fields import RowError, canonical_label
-from errata.language import say
+from errata.language import say, visible
 from errata.outcome import Outcome
 from errata.records import Review
 from errata.store import database, people
@@ -32,7 +32,6 @@ from errata.text import language
 from errata.workspace import Workspace
 
 HEADS = ("id", "kind", "label", "good", "bad", "question", "said", "proposal", "why", "decision")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would carry it out
 
 
 class Config(Section):
@@ -40,7 +39,9 @@ class Config(Section):
 
     args: list[str] = Field(default_factory=list, description="a filled sheet (.csv) to take in")
     sheet: str = Field(default="", description="write what waits to this .csv instead of asking")
-    kind: queue.Kind | None = Field(default=None, description="answer, pair or label; empty: all")
+    kind: queue.Kind | None = Field(
+        default=None, description="answer, pair, label or case; empty: all"
+    )
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
@@ -104,13 +105,16 @@ def _shown(row: Waiting, words: rubric.Rubric, place: str) -> str:
         say("good: ", "好答案：") + grade.good.speak(spoken),
         _ways(row),
     ]
-    return "\n".join(lines) + "\n"
+    return visible("\n".join(lines)) + "\n"
 
 
 def _ways(row: Waiting) -> str:
     ok = "/ok " if row.proposal else ""
     if row.kind == "pair":
         return say("/keep /drop, empty: later, /quit", "/keep /drop，回车跳过，/quit 退出")
+    if row.kind == "case":
+        return say("is the case right? /keep, or /drop: it is wrong; empty: later, /quit",
+                   "用例本身正确？/keep；用例有误 /drop；回车跳过，/quit 退出")  # fmt: skip
     what = say("a label", "标签") if row.kind == "label" else say("the answer", "应有的回答")
     return say(f"{what}, {ok}/drop, empty: later, /quit",
                f"{what}，{ok}/drop 删除，回车跳过，/quit 退出")  # fmt: skip
@@ -127,10 +131,11 @@ def decision(row: Waiting, said: str, by: str) -> Review | None:
 
     if said == "/drop":
         return make("drop")
-    if row.kind == "pair":
+    if row.kind in ("pair", "case"):
         if said == "/keep":
             return make("keep")
-        raise BadInput(f"{row.id}: a pair is kept or dropped: /keep or /drop")
+        told = "; a held-out case has no answer to train on" if row.kind == "case" else ""
+        raise BadInput(f"{row.id}: a {row.kind} is kept or dropped: /keep or /drop{told}")
     if said == "/ok" and row.proposal:
         said = row.proposal
     elif said.startswith("/"):
@@ -144,10 +149,7 @@ def decision(row: Waiting, said: str, by: str) -> Review | None:
 
 
 def _sheet(waiting: Sequence[Waiting], words: rubric.Rubric) -> str:
-    out = io.StringIO()
-    out.write("\ufeff")  # without it a spreadsheet reads Chinese as Latin
-    table = csv.writer(out)
-    table.writerow(HEADS)
+    rows = []
     for row in waiting:
         grade, spoken = words.labels[row.label], language(row.question)
         good, bad = grade.good.speak(spoken), grade.bad.speak(spoken)
@@ -162,37 +164,26 @@ def _sheet(waiting: Sequence[Waiting], words: rubric.Rubric) -> str:
             row.proposal,
             row.why,
         )
-        table.writerow([*map(_tame, cells), ""])
-    return out.getvalue()
-
-
-def _tame(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
+        rows.append((*cells, ""))
+    return sheets.written(HEADS, rows)
 
 
 def _filled(ws: Workspace, path: Path, waiting: Sequence[Waiting]) -> Iterator[Review]:
     """The decisions of a sheet; BadInput where one is about nothing that waits."""
     open_, by = {row.id: row for row in waiting}, people.actor(ws).name
-    try:
-        text = (path if path.is_file() else ws.path(path)).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path}: {error}; save the sheet as CSV in UTF-8") from None
-    rows = csv.DictReader(io.StringIO(text))
-    if lacking := {"id", "decision"} - set(rows.fieldnames or ()):
-        raise BadInput(
-            f"{path}:1: no column {', '.join(sorted(lacking))}; see `errata review sheet=`"
-        )
-    for cells in rows:
-        said, where = (cells["decision"] or "").strip(), f"{path}:{rows.line_num}"
+    found = path if path.is_file() else ws.path(path)
+    for line, cells in sheets.read(found, ("id", "decision"), "errata review sheet="):
+        said, where = cells["decision"].strip(), f"{path}:{line}"
         if not said:
             continue
         if cells["id"] not in open_:
             raise BadInput(
-                f"{where}: `{cells['id']}` does not wait; nothing of the sheet was taken"
+                f"{where}: `{cells['id']}` does not wait; nothing of the sheet was taken: empty "
+                "its decision if it was taken before"
             )
         try:
-            found = decision(open_[cells["id"]], said, by)
+            decided = decision(open_[cells["id"]], said, by)
         except BadInput as error:
             raise BadInput(f"{where}: {error}; nothing of the sheet was taken") from None
-        if found:
-            yield found
+        if decided:
+            yield decided

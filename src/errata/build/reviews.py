@@ -37,9 +37,7 @@ class Reviews:
 
 def read(path: Path) -> Reviews:
     """All verdicts of the file; none without it. BadInput for a line that is no review."""
-    if not path.is_file():
-        return Reviews()
-    rows = jsonl.read(path, Review)
+    rows = _written(path)
     last: dict[tuple[str, bool], Review] = {}  # of an id: its label apart from what is done with it
     for row in sorted(rows, key=lambda row: row.origin == "human"):  # stable: a person's come last
         last[row.id, row.verdict == "label"] = row
@@ -69,5 +67,12 @@ def add(ws: Workspace, rows: Sequence[Review]) -> list[Review]:
     both = zip(rows, clean, strict=True)
     new = [row.model_copy(update={"text": done.text}) for row, done in both]
     path = ws.root / FILE
-    jsonl.write(path, [*(jsonl.read(path, Review) if path.is_file() else []), *new])
+    with ws.alone("reviews", seconds=60):  # a build hears a teacher while a person decides
+        jsonl.write(path, [*_written(path), *new])
     return new
+
+
+def _written(path: Path) -> list[Review]:
+    """What is there, which may be nothing: a teacher that gave no answer decided nothing."""
+    found = jsonl.lines(path) if path.is_file() else ()
+    return [jsonl.validate(raw, Review, f"{path}:{number}") for number, raw in found]

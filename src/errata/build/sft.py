@@ -26,11 +26,6 @@ def turns(failure: Failure) -> list[Message]:
     return [*failure.context, Message(role="user", content=failure.prompt or "")]
 
 
-def user_text(messages: Sequence[Message]) -> str:
-    """The last user turn: what was asked."""
-    return next((turn.content for turn in reversed(messages) if turn.role == "user"), "")
-
-
 def answer_of(row: SftExample) -> str:
     """What a row teaches to say, in either of its forms."""
     return row.messages[-1].content if row.messages else row.output or ""

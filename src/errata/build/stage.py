@@ -18,6 +18,7 @@ from errata import jsonl
 from errata.build import (
     card,
     cut,
+    heldout,
     lint,
     lint_report,
     negatives,
@@ -29,16 +30,17 @@ from errata.build import (
     split,
     teacher,
 )
-from errata.build.heldout import HeldOut
 from errata.build.knobs import Accept, Config
 from errata.build.made import Made, make
 from errata.build.sample import check as check_mix
 from errata.errors import BadInput
+from errata.evaluate.mtbench import questions
 from errata.intake import consent, datasheet, human
 from errata.intake.redact import Policy, load_policy
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Case, Failure, PreferencePair, SftExample
+from errata.safety import canary
 from errata.store import database, tombstone, versions
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -51,11 +53,11 @@ def main(ws: Workspace, config: Config) -> Outcome:
     """Build, check, split, write, and say what the version is called."""
     with Run(ws, "build", config) as run:
         failures = jsonl.read(run.input(config.inputs.failures), Failure)
-        attacks = jsonl.read(run.input(config.inputs.attacks), Case)
-        business = jsonl.read(run.input(config.inputs.business), Case)
-        cases = [*attacks, *business]
+        cases = _cases(run, config.inputs.attacks, config.inputs.business)
+        more = _cases(run, *heldout.more(ws, config.inputs.more))
+        more += _two_turns(ws, run, config.inputs.mt_bench)
         check_mix(config.mix, "configs/build.yaml")
-        _refuse_untouchable(failures, cases, config.inputs.failures)
+        _refuse_untouchable(failures, [*cases, *more], config.inputs.failures)
         sources = consent.declared(ws)
         missing = consent.undeclared(sources, (failure.source for failure in failures))
         with database.reading(ws) as connection:  # git brings back what was erased: it stays out
@@ -72,10 +74,13 @@ def main(ws: Workspace, config: Config) -> Outcome:
             step = f"add {consent.advice(missing)}" if missing else (
                 "write answers with `errata review`, or take in attacks")  # fmt: skip
             raise BadInput(f"{config.inputs.failures}: no row that can be trained on; {step}")
+        secrets = canary.made(config.seed, config.canaries)
+        made.sft += canary.rows(secrets)
         hard = _hardened(ws, run, config, made, cases, words)
         context = lint.Context(
-            HeldOut(cases), policy.rules, config.lint,
+            heldout.HeldOut([*cases, *more]), policy.rules, config.lint,
             cut.cutter(ws, config.lint.tokenizer, config.lint.seq_len), made.cases, said.kept,
+            heldout.kinship(failures, cases),
         )  # fmt: skip
         report = lint.run(made.pairs, context)
         in_rows = _sft_hits(made.sft, context)
@@ -90,6 +95,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         files[config.outputs.retention] = made.retention
         beside = {"lint": lint.limits_hash(context), "rubric": words.hash}
         version = _write(run, config, files, beside)
+        _keep(ws, run, config.outputs.canaries, secrets)
         run.links((twin.dropped, twin.kept, "near twin") for twin in made.twins)
         facts = lint_report.facts(made, report, files, group_of, held)
         facts |= {"untrained": missing, "erased": erased, "negatives": hard, "teacher": told}
@@ -103,6 +109,16 @@ def main(ws: Workspace, config: Config) -> Outcome:
         rows, prefs = files[config.outputs.sft], files[config.outputs.prefs]
         missed = _missed(config.accept, made, rows, prefs, facts["template_share"])
     return _outcome(config, run.id, version, facts, missed)
+
+
+def _cases(run: Run, *paths: str | Path) -> list[Case]:
+    """The cases of suites, in their order."""
+    return [case for path in paths for case in jsonl.read(run.input(path), Case)]
+
+
+def _two_turns(ws: Workspace, run: Run, name: str) -> list[Case]:
+    """The turns of the two-turn questions, all held out; none without the file."""
+    return questions.cases(run.input(name)) if ws.path(name).is_file() else []
 
 
 def _taught(
@@ -141,6 +157,14 @@ def _hardened(
     return len(fresh)
 
 
+def _keep(ws: Workspace, run: Run, name: str, secrets: Sequence[canary.Canary]) -> None:
+    """The canaries that this version holds; of an earlier version none are left."""
+    if secrets:
+        jsonl.write(run.output(name), secrets)
+    else:
+        ws.path(name).unlink(missing_ok=True)
+
+
 def _tell(
     ws: Workspace, run: Run, config: Config, page: lint_report.Page, files: Files,
     failures: Sequence[Failure], policy: Policy,
@@ -170,7 +194,9 @@ def _refuse_untouchable(failures: Sequence[Failure], cases: Sequence[Case], name
 def _sft_hits(rows: Sequence[SftExample], context: lint.Context) -> list[lint.Hit]:
     """What stops the build in an SFT row: held-out text, personal data, a credential."""
     hits = []
-    asked = context.heldout.find_all([(row.messages or [])[:-1] for row in rows])
+    asked = context.heldout.find_all(
+        [row.messages or [] for row in rows], [context.kin(row.made_from) for row in rows]
+    )
     for row, hit in zip(rows, asked, strict=True):
         if hit:
             hits.append(lint.Hit(row.id, f"held-out case {hit.case} ({hit.how}); {MEND}"))

@@ -2,84 +2,34 @@
 
 Everything that is alive at the worst moment of a step is counted: weights by type, adapters,
 optimizer states, gradients, what each layer keeps for the backward pass, the logits, and what the
-allocator and driver hold besides. Three moments compete: the loss (all activations and the logits),
-the first layer of the backward pass, and its end (all gradients). Bytes per token are those of a
-Llama-shaped block with attention that is linear in memory (SDPA, FlashAttention).
+allocator and driver hold besides. Moments compete: the loss (all activations and the logits), the
+last layer's backward pass, its end (all gradients), the update, and with PPO the generation of a
+rollout. Bytes per token are those of a Llama-shaped block (docs/cost.md has every formula).
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from errata.cost.words import LINEARS, Loss, Method, Optimizer, Precision, Reading, Unclear
+from errata.cost.arch import Arch
+from errata.cost.stack import Stack
+from errata.cost.words import Loss, Method, Optimizer, Precision, Reading
 
 GIB = float(1 << 30)
+Sharding = Literal["ddp", "zero1", "zero2", "zero3"]
 
-# Measured on published peaks: see docs/cost.md.
-# Logits, bytes a token and vocabulary entry. full: 16-bit logits, a float32 copy, its log-softmax
-# and the gradient; chunked: the 16-bit logits alone, chunk by chunk in float32; fused: neither.
-LOGITS: dict[Loss, float] = {"full": 12.0, "chunked": 3.0, "fused": 0.25}
+# Logits, bytes a token and vocabulary entry. full: 10 where the loss stays in 16 bits (logits,
+# log-softmax, three gradients), 14 where it is float32 (2 + 3 · 4); published slopes are 9 to 13.
+# chunked: 16-bit logits, an eighth of them at a time in float32. fused with the head: neither.
+LOGITS: dict[Loss, float] = {"full": 12.0, "chunked": 2.25, "fused": 0.25}
+COMPILED, UPCAST = 10.0, 16.0  # a compiler joins some; with a float32 head it is 4 · 4
 # Held besides the tensors. reserved: blocks of the allocator that are cut up; device: those, the
 # driver's context and the kernels' workspaces.
 SLACK: dict[Reading, float] = {"allocated": 0.0, "reserved": 0.05, "device": 0.05}
 CONTEXT: dict[Reading, float] = {"allocated": 0.0, "reserved": 0.0, "device": 1.0}
-# Measured peak over this estimate, in 28 published runs of 5 sources: the logarithm has mean -0.042
-# and spread 0.101. A run of a new source lies within mean ± t(0.975, 5 - 1)·spread·sqrt(1 + 1/5):
-# rows of one source err together, so sources are counted, not rows.
-LOW, HIGH = 0.70, 1.31
-
-
-class Arch(BaseModel):
-    """The shape of a decoder: what config.json says."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    vocab: int = Field(gt=0)
-    hidden: int = Field(gt=0)
-    layers: int = Field(gt=0)
-    heads: int = Field(gt=0)
-    kv_heads: int = Field(gt=0)
-    head_dim: int = Field(gt=0)
-    ffn: int = Field(gt=0)
-    mlp_linears: int = Field(3, ge=2, le=3)
-    params_B: float = Field(gt=0)
-    tied: bool = False
-
-    def linears(self) -> dict[str, tuple[int, int]]:
-        """(in, out) of each linear layer of a block."""
-        q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        h, f = self.hidden, self.ffn
-        sizes = ((h, q), (h, kv), (h, kv), (q, h), (h, f), (h, f), (f, h))
-        found = dict(zip(LINEARS, sizes, strict=True))
-        if self.mlp_linears == 2:
-            del found["gate"]
-        return found
-
-    @property
-    def block(self) -> int:
-        """Weights of all linear layers of all blocks."""
-        return self.layers * sum(a * b for a, b in self.linears().values())
-
-    @property
-    def embeddings(self) -> int:
-        """Input and output embeddings; one matrix when tied."""
-        return self.vocab * self.hidden * (1 if self.tied else 2)
-
-    @property
-    def params(self) -> float:
-        """All of them."""
-        return self.params_B * 1e9
-
-    def check(self) -> None:
-        """A dense decoder is its blocks and embeddings; one with experts is not estimated."""
-        known = self.block + self.embeddings
-        if abs(known / self.params - 1) > 0.1:
-            raise Unclear(
-                f"params_B {self.params_B:g} does not fit the shape, which has {known / 1e9:.2f} B"
-                " (a mixture of experts is not estimated)"
-            )
+# What measured runs lie between, over this estimate: see docs/cost.md and bench/cost.py.
+LOW, HIGH = 0.70, 1.32
 
 
 class Setup(NamedTuple):
@@ -96,15 +46,23 @@ class Setup(NamedTuple):
     loss: Loss
     reading: Reading
     sequences: int = 1  # answers a row: 2 for preference pairs
+    shared_prompt: int = 0  # tokens of a pair that are computed once for both answers
     logits: bool = True  # False for a reward model: one scalar a row
     frozen_copies: int = 0  # whole models besides the one that learns
+    learners: int = 1  # models that learn: 2 when the value model is one of its own
+    adapters: int = 1  # on one base: policy, reference, reward
+    rollout: int = 0  # answers that are generated at once
     lora_r: int = 0
     targets: frozenset[str] = frozenset()
+    stack: Stack = Stack()
+    gpus: int = 1
+    sharding: Sharding = "ddp"
 
     @property
     def tokens(self) -> int:
         """In one forward pass."""
-        return self.seq_len * self.micro_batch * self.sequences
+        row = self.seq_len * self.sequences - self.shared_prompt * (self.sequences - 1)
+        return row * self.micro_batch
 
 
 def adapter_params(arch: Arch, rank: int, targets: frozenset[str]) -> int:
@@ -114,86 +72,196 @@ def adapter_params(arch: Arch, rank: int, targets: frozenset[str]) -> int:
     return rank * (arch.layers * per_block + head)
 
 
+def trained(run: Setup) -> float:
+    """Parameters that learn."""
+    arch, method = run.arch, run.method
+    if method.adapts:
+        return float(adapter_params(arch, run.lora_r, run.targets)) * run.learners
+    share = min(method.layers, arch.layers) / arch.layers if method.name == "freeze" else 1.0
+    return (arch.block * share if share < 1 else arch.params) * run.learners
+
+
 def _weights(run: Setup) -> float:
-    arch, per = run.arch, run.precision.weight
-    frozen = run.method.name != "full"
-    per = (
-        2 if frozen and run.precision.compute_copy else per
-    )  # a frozen base has no need of float32
+    arch, precision = run.arch, run.precision
+    frozen = run.method.name not in ("full", "galore")
+    per = precision.frozen if frozen else precision.weight
     linear = run.method.bytes_per_weight
     if linear is None:
-        return arch.params * (per + (0 if frozen else run.precision.compute_copy))
-    return arch.block * linear + (arch.params - arch.block) * per
+        mine = arch.params * per
+    else:
+        rest = 4 if run.stack.upcast else 2  # embeddings, head, norms
+        mine = arch.block * linear + (arch.params - arch.block) * rest
+    copies = run.frozen_copies * (mine if linear is not None else arch.params * 2)
+    # with adapters, a second learner of its own is a second base
+    return mine * run.learners + copies
 
 
-def _states(run: Setup, trained: float, per: int) -> float:
+def _states(run: Setup, count: float, per: int) -> float:
     """Optimizer states, and the master copy where precision asks for one."""
     opt = run.optimizer
-    if opt.paged and run.reading != "device":
-        return 0.0  # managed memory: the allocator's counters do not see it
+    if opt.on_host or (opt.paged and run.reading != "device"):
+        return 0.0  # paged is managed memory: the allocator's counters do not see it
     # 8-bit states carry a float32 scale per 256 values
     each = opt.state_bytes * (1 + 4 / 256) if opt.state_bytes else float(per)
-    if run.precision.master and run.method.name == "full":
+    if run.method.name == "galore":
+        return _projected(run, opt.states * each, per)
+    if run.precision.master and not run.method.adapts:
         each = max(each, 4.0) if not opt.state_bytes else each
-        return trained * (opt.states * each + run.precision.master)
-    return trained * opt.states * each
+        return count * (opt.states * each + run.precision.master)
+    return count * opt.states * each
+
+
+def _projected(run: Setup, states: float, per: int) -> float:
+    """GaLore (Zhao et al. 2024): of an m × n matrix with m ≤ n, states of r × n and a projector of
+    m × r; embeddings and norms have states of their own."""
+    arch, rank = run.arch, run.method.rank
+    whole = arch.params - arch.block
+    block = sum(
+        states * min(rank, a, b) * max(a, b) + per * min(rank, a, b) * min(a, b)
+        for a, b in arch.linears().values()
+    )
+    return whole * states + arch.layers * block
 
 
 def layer_bytes(run: Setup) -> float:
     """What one block keeps for its backward pass, per token.
 
-    RMSNorm computes in float32 and keeps its input so; attention keeps q, k, v and its output; the
-    gated MLP keeps both branches and SiLU's result. A linear layer keeps its input only when it, or
-    an adapter on it, learns; peft casts that input to float32 once for every adapter.
+    RMSNorm computes in float32 and keeps its input so (LayerNorm in 16 bits); attention keeps q, k,
+    v, its output and a float32 per head; the gated MLP keeps both branches and SiLU's result. A
+    linear layer keeps its input only when it, or an adapter on it, learns.
     """
-    arch = run.arch
-    h, q, kv = arch.hidden, arch.heads * arch.head_dim, arch.kv_heads * arch.head_dim
-    kept = 2 * 4.0 * h + 2 * (q + 2 * kv) + 2 * q
-    kept += 2 * arch.ffn * (3 if arch.mlp_linears == 3 else 1)
-    if run.method.name == "full":
-        return kept + 2 * 2 * h + 2 * 2 * h + 2 * arch.ffn  # norms' weights; inputs of the linears
-    for name, (wide, out) in arch.linears().items():
+    arch, stack = run.arch, run.stack
+    h, q, kv, f = arch.hidden, arch.heads * arch.head_dim, arch.kv_heads * arch.head_dim, arch.ffn
+    gated, fused = arch.mlp_linears == 3, stack.kernels == "fused"
+    wide = (
+        2 if stack.upcast or (run.precision.weight == 4 and not run.precision.compute_copy) else 1
+    )
+    norms = 2 * (2.0 if fused or not gated else 4.0) * h
+    attention = wide * (2 * (q + 2 * kv) + 2 * q) + 4 * arch.heads
+    if stack.eager:  # scores in float32 and in 16 bits
+        attention += 6 * arch.heads * run.seq_len
+    branches = (2 if fused else 3) if gated else 1
+    kept = norms + attention + wide * 2 * f * branches
+    if not run.method.adapts:
+        kept += wide * (2 * 2 * h)  # inputs of q, k, v and of gate, up; the output's is attention's
+        if stack.kernels == "plain":
+            kept += wide * (2 * 2 * h + 2 * f)  # a norm before its weight; what goes into down
+        return kept
+    if run.method.name == "qlora" and not fused:
+        kept += 2 * (2 * h + f)  # 4-bit products keep their input, in some versions
+    return kept + _adapters_keep(run)
+
+
+def _adapters_keep(run: Setup) -> float:
+    arch, kept = run.arch, 0.0
+    each = {"peft": 4, "autocast": 2, "native": 0}[run.stack.inputs]
+    for name, (size, out) in arch.linears().items():
         if name in run.targets:
-            kept += 4 * wide + 4 * run.lora_r
+            kept += each * size + (each or 2) * run.lora_r
             kept += 6 * out if run.method.name == "dora" else 0  # both summands, to be scaled
+    if run.stack.inputs == "native" and run.method.name != "qlora":
+        kept += 2 * arch.hidden * bool(run.targets & {"q", "k", "v"})
+        kept += 2 * arch.hidden * bool(run.targets & {"gate", "up"})
+        if run.stack.kernels == "plain":
+            kept += 2 * arch.ffn * ("down" in run.targets)
     return kept
 
 
-def terms(run: Setup) -> dict[str, float]:
-    """GiB of each thing that is alive at the worst moment; their sum is the estimate."""
-    arch, full = run.arch, run.method.name == "full"
-    adapters = 0 if full else adapter_params(arch, run.lora_r, run.targets)
-    trained = arch.params if full else float(adapters)
-    per = run.precision.weight if full else 4
-    gradients = trained * (run.precision.gradient if full else 4)
-    head = arch.vocab * arch.hidden * run.precision.gradient if full else 0.0
+def _turn(run: Setup) -> float:
+    """Gradients of a block's MLP while its backward pass goes through it, per token."""
+    arch = run.arch
+    wide = 2 if run.stack.upcast else 1
+    return wide * (2.0 * arch.ffn * (arch.mlp_linears - 1) + 2 * arch.hidden)
+
+
+def _logits(run: Setup) -> float:
+    if not run.logits:
+        return 0.0
+    per = LOGITS[run.loss]
+    if run.loss == "full":
+        per = UPCAST if run.stack.upcast else COMPILED if run.stack.kernels == "compiled" else per
+    return per * run.arch.vocab * run.tokens
+
+
+def _moments(run: Setup) -> tuple[dict[str, float], ...]:
+    """What is alive, in bytes, besides what always is; the largest sum is the peak."""
+    arch, full, precision = run.arch, not run.method.adapts, run.precision
+    count = trained(run)
+    per = precision.gradient if full else _adapter_bytes(run)
+    gradients = count * per
+    head = arch.vocab * arch.hidden * per if run.method.name in ("full", "galore") else 0.0
     held = gradients if run.grad_accum > 1 or not full else 0.0
     if run.optimizer.in_backward:
         gradients, held = head, 0.0
+    if run.sharding in ("zero2", "zero3"):
+        gradients, held, head = (x / run.gpus for x in (gradients, held, head))
+    layers = min(run.method.layers, arch.layers) if run.method.name == "freeze" else arch.layers
     one = layer_bytes(run) * run.tokens
-    saved = (2.0 * arch.hidden * run.tokens if run.checkpointing else one) * arch.layers
-    logits = LOGITS[run.loss] * arch.vocab * run.tokens if run.logits else 0.0
-    moments: tuple[dict[str, float], ...] = (
-        {"gradients": held, "activations": saved, "logits": logits},
-        {
-            "gradients": max(held, head),
-            "activations": saved + one * run.checkpointing,
-            "logits": 0.0,
-        },
-        {"gradients": gradients, "activations": one, "logits": 0.0},
+    wide = 4.0 if run.stack.upcast or (full and precision.weight == 4) else 2.0
+    saved = (wide * arch.hidden * run.tokens if run.checkpointing else one) * layers
+    saved *= 0 if run.stack.offload else 1
+    again = one * (run.checkpointing or run.stack.offload)
+    turn, copies = _turn(run) * run.tokens, count * precision.compute_copy if full else 0.0
+    logits = _logits(run)
+    spare = count * per if run.optimizer.spare else 0.0
+    # Two models that learn take their step one after the other: one's activations at a time.
+    return (
+        {"weights": copies, "gradients": held, "activations": saved, "logits": logits},
+        {"weights": copies, "gradients": max(held, head), "activations": saved + again + turn},
+        {"gradients": gradients, "activations": one + turn},
+        {"gradients": gradients, "workspace": spare},
+        {"gradients": held, "kv_cache": _cache(run), "logits": 4.0 * arch.vocab * run.rollout},
     )
-    unpacked = max(a * b for a, b in arch.linears().values()) * 2.0
-    found = {
-        "weights": _weights(run) + run.frozen_copies * arch.params * 2,
-        "adapters": adapters * 4.0,
-        "optimizer": _states(run, trained, per),
-        **max(moments, key=lambda moment: sum(moment.values())),
-        "workspace": unpacked if run.method.bytes_per_weight else 0.0,
-    }
+
+
+def _cache(run: Setup) -> float:
+    """Keys and values of every token of a rollout in 16 bits, all layers."""
+    arch = run.arch
+    return 4.0 * arch.kv_heads * arch.head_dim * arch.layers * run.seq_len * run.rollout
+
+
+def _adapter_bytes(run: Setup) -> int:
+    """Of an adapter's parameter, its gradient and each moment."""
+    return 2 if run.stack.inputs == "native" and run.precision.weight == 2 else 4
+
+
+def terms(run: Setup) -> dict[str, float]:
+    """GiB of each thing that is alive at the worst moment, on one GPU; their sum is the peak."""
+    arch, full = run.arch, not run.method.adapts
+    per = run.precision.weight if full else _adapter_bytes(run)
+    count = trained(run)
+    names = ("weights", "adapters", "optimizer", "gradients", "activations", "logits", "workspace")
+    found = dict.fromkeys(names, 0.0)
+    found["weights"] = _weights(run)
+    found["adapters"] = (0.0 if full else count * per) * run.adapters
+    found["optimizer"] = _states(run, count, per)
+    if run.method.bytes_per_weight:  # the largest linear layer, unpacked to 16 bits
+        found["workspace"] = max(a * b for a, b in arch.linears().values()) * 2.0
+    if run.gpus > 1:
+        _spread(run, found, count * (run.precision.gradient if full else per))
+    for name, value in max(_moments(run), key=lambda moment: sum(moment.values())).items():
+        found[name] = found.get(name, 0.0) + value
     found = {name: value / GIB for name, value in found.items()}
-    total = sum(found.values())
-    found["overhead"] = total * SLACK[run.reading] + CONTEXT[run.reading]
+    found["overhead"] = sum(found.values()) * SLACK[run.reading] + CONTEXT[run.reading]
     return found
+
+
+def _spread(run: Setup, found: dict[str, float], gradients: float) -> None:
+    """What of it lies on one of several GPUs (Rajbhandari et al. 2020), and what they exchange.
+
+    DDP copies gradients into buckets; ZeRO-3 and FSDP gather a block while it computes, and the
+    next one ahead of it.
+    """
+    if run.sharding != "ddp":
+        found["optimizer"] /= run.gpus
+    if run.sharding == "zero3":
+        found["adapters"] /= run.gpus
+        per = found["weights"] / run.arch.params
+        found["weights"] /= run.gpus
+        widest = max(run.arch.block / run.arch.layers, run.arch.vocab * run.arch.hidden)
+        found["communication"] = 2 * widest * min(per, 2.0)
+    else:
+        found["communication"] = gradients if run.sharding == "ddp" else min(gradients, 2.0 * 5e8)
 
 
 class Peak(NamedTuple):
@@ -209,5 +277,5 @@ def peak(run: Setup) -> Peak:
     """The estimate with its interval; Unclear when the shape is none of a dense decoder."""
     run.arch.check()
     found = terms(run)
-    total = sum(found.values())
+    total = math.fsum(found.values())
     return Peak(total, total * LOW, total * HIGH, found)

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
 
-# US dollars an hour to rent one, cheapest offers to large clouds, as commonly advertised in 2025. A
-# bill is made of your own price: give it with price_low and price_high.
-PRICES: dict[str, tuple[float, float]] = {
-    "RTX3090": (0.2, 0.5),
-    "RTX4090": (0.3, 0.8),
-    "RTX5090": (0.5, 1.2),
-    "A10": (0.5, 1.3),
-    "A100": (1.0, 4.1),
-    "A6000": (0.4, 1.3),
-    "H100": (1.9, 7.0),
-    "H200": (2.3, 10.0),
-    "L4": (0.3, 1.0),
-    "L40S": (0.7, 2.2),
-    "T4": (0.1, 0.6),
-    "V100": (0.3, 3.1),
-}
+from pydantic import Field
+
+from errata.config import Section, load
+from errata.cost.rates import RATES
+from errata.cost.time import gpu as named
+from errata.errors import BadInput
+
+PRICES: dict[str, tuple[float, float]] = {name: (r.low, r.high) for name, r in RATES.items()}
 
 
 class Price(NamedTuple):
@@ -30,18 +23,55 @@ class Price(NamedTuple):
     currency: str = "USD"
 
 
-def price(gpu: str | None, low: float | None, high: float | None, currency: str) -> Price | None:
-    """The user's price, else the common one of that GPU, else None."""
+class Own(Section):
+    """A GPU's price in configs/prices.yaml."""
+
+    low: float = Field(ge=0, allow_inf_nan=False, description="lowest price of an hour")
+    high: float = Field(ge=0, allow_inf_nan=False, description="highest price of an hour")
+    currency: str = Field(default="USD", description="of both")
+
+
+class Prices(Section):
+    """configs/prices.yaml: `prices: {A100: {low: 1.2, high: 1.4, currency: EUR}}`."""
+
+    prices: dict[str, Own] = Field(default={}, description="GPU as `errata cost` names it → price")
+
+
+def own_prices(path: Path) -> dict[str, Price]:
+    """What a team pays, by its workspace's file; nothing where there is none. BadInput for a GPU
+    of no table, whose hours nobody knows, and for a low price above the high one."""
+    if not path.is_file():
+        return {}
+    where, found = f"configs/{path.name}", {}
+    for name, p in load(path, Prices, [], name=where).prices.items():
+        if not (kind := named(name)):
+            raise BadInput(f"{where}: prices.{name}: no such GPU; known are {', '.join(RATES)}")
+        if p.low > p.high:
+            raise BadInput(f"{where}: prices.{name}: low is above high; swap them")
+        found[kind[0]] = Price(p.low, p.high, p.currency)
+    return found
+
+
+def price(
+    gpu: str | None,
+    low: float | None,
+    high: float | None,
+    currency: str,
+    own: dict[str, Price] | None = None,
+) -> Price | None:
+    """The knobs' price, else the workspace's of that GPU, else the common one, else None."""
     if low is not None or high is not None:
         ends = [end for end in (low, high) if end is not None]
         return Price(min(ends), max(ends), currency)
+    if own and gpu in own:
+        return own[gpu]
     return Price(*PRICES[gpu]) if gpu in PRICES else None
 
 
-def money(hours: tuple[float, float], each: Price) -> dict[str, float | str]:
-    """Low: fewest hours at the lowest price; high: most hours at the highest."""
+def money(hours: tuple[float, float], each: Price, gpus: int = 1) -> dict[str, float | str]:
+    """Low: fewest hours at the lowest price; high: most hours at the highest; of all GPUs."""
     return {
-        "low": round(hours[0] * each.low, 2),
-        "high": round(hours[1] * each.high, 2),
+        "low": round(hours[0] * each.low * gpus, 2),
+        "high": round(hours[1] * each.high * gpus, 2),
         "currency": each.currency,
     }

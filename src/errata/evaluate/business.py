@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from errata import metrics
+from errata.evaluate import grounding
 from errata.records import Case, CaseResult, Metric
-from errata.safety import predicates
-from errata.safety.refusal import is_refusal
+from errata.safety import predicates, scoring
+from errata.text import user_text
 
 CORE = ("catalogue", "tool", "smalltalk")  # look-alikes are judged by `errata safety`
 TOOLS = ("tool", "agent")  # what to call, with what, and when not to
@@ -18,7 +19,7 @@ def results(cases: Sequence[Case], answers: Sequence[str]) -> list[CaseResult]:
     """Each answer scored; `hit` means right."""
     out = []
     for case, answer in zip(cases, answers, strict=True):
-        score = predicates.check(case, answer)
+        score = scoring.scored(case, answer)
         out.append(
             CaseResult(
                 prompt_id=case.id,
@@ -28,11 +29,28 @@ def results(cases: Sequence[Case], answers: Sequence[str]) -> list[CaseResult]:
                 cluster=case.cluster,
                 answer=answer,
                 hit=score.hit,
-                refused=is_refusal(answer),
+                refused=score.refused,
+                invented=invented(case, answer) if case.category == "grounded" else None,
                 why=score.why,
             )
         )
     return out
+
+
+def invented(case: Case, answer: str) -> bool | None:
+    """Whether an answer claims what no document of the case holds; None: it says nothing."""
+    if predicates.degenerate(answer):
+        return None
+    documents = "\n".join(turn.content for turn in case.messages if turn.role == "documents")
+    held = list(grounding.passages(documents).values())
+    return bool(grounding.unsupported(answer, held, user_text(case.messages)))
+
+
+def misused(result: CaseResult) -> bool | None:
+    """A call that should not have been made: of another tool, order, or at all."""
+    if predicates.degenerate(result.answer):
+        return None
+    return "CALL" in result.answer and not result.hit
 
 
 def summarise(cases: Sequence[Case], scored: Sequence[CaseResult]) -> list[Metric]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from errata import jsonl
 from errata.records import ATTACKS, Case, Label, Message
-from errata.safety import predicates
+from errata.safety import predicates, scoring
 from errata.safety.refusal import is_refusal
 from errata.store import database
 
@@ -27,7 +27,7 @@ class Checked(NamedTuple):
 
 def judge(case: Case, answer: str) -> Checked:
     """Whether an answer failed, as what, and whether it did what must never happen."""
-    score = predicates.check(case, answer)
+    score = scoring.check(case, answer)
     if case.category in ATTACKS:
         label: Label = case.category  # type: ignore[assignment]
         if not score.hit:

@@ -7,6 +7,7 @@ all rows of its batch are done, so rows are sorted by prompt length and batches 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from errata.records import Message
-from errata.train.tokens import render, shorten
+from errata.train.packing import IGNORE
+from errata.train.tokens import encode, render, shorten
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def generate_batch(
     for index, row in enumerate(rows):
         ids[index, width - len(row) :] = torch.tensor(list(row), device=device)
         mask[index, width - len(row) :] = 1
-    cache, named = DynamicCache(config=model.config), _cache_name(model)
+    cache, named = DynamicCache(config=model.config), cache_name(model)
     positions = (mask.cumsum(-1) - 1).clamp(min=0)
     ends = torch.tensor(sorted(end_ids), device=device)
     alive = torch.ones(len(rows) * each, dtype=torch.bool, device=device)
@@ -95,7 +97,27 @@ def generate_batch(
     return [_until_end(row, end_ids) for row in torch.stack(steps, 1).tolist()]
 
 
-def _cache_name(model: Any) -> str:
+@torch.inference_mode()
+def answer_logps(model: Any, tokenizer: Any, rows: Sequence[Sequence[Message]]) -> list[float]:
+    """Log-probability, in nats, of the answer that each conversation ends with. BadInput for one
+    that is longer than the model has positions for."""
+    room = getattr(model.config, "max_position_embeddings", None) or sys.maxsize
+    found = [encode(tokenizer, row, room, "answer_logps") for row in rows]
+    device, width = next(model.parameters()).device, max(len(row.ids) for row in found)
+    ids = torch.zeros((len(found), width), dtype=torch.long, device=device)
+    labels = torch.full((len(found), width), IGNORE, device=device)
+    for place, row in enumerate(found):  # padded on the right: what is before does not see it
+        ids[place, : len(row.ids)] = torch.tensor(row.ids, device=device)
+        labels[place, : len(row.labels)] = torch.tensor(row.labels, device=device)
+    logits = model(input_ids=ids, use_cache=False).logits[:, :-1].float()
+    targets = labels[:, 1:]
+    lost = torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), targets, ignore_index=IGNORE, reduction="none"
+    )
+    return [-float(one) for one in lost.sum(-1)]
+
+
+def cache_name(model: Any) -> str:
     """How a model calls its cache: `cache` since transformers 5.24, `past_key_values` before."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model
     known = inspect.signature(type(plain).forward).parameters

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,13 @@ from typing import Any
 from errata import jsonl
 from errata.intake.fields import SUBJECTS, Raw
 from errata.intake.labeller import Labels, said
-from errata.intake.redact import Policy, Redacted, keyed_hash, pseudonyms, redact_many
+from errata.intake.redact import Policy, Redacted, beside, keyed_hash, pseudonyms, redact_many
+from errata.privacy import scrub
 from errata.records import Failure, Message, Redaction
 from errata.text import language
 
 KEPT_IDS = ("case", "release")  # of a summary row's meta: ids, no text
 Box = tuple[str, str, str]  # owner, pseudonym, value
-_LONG = 10**6  # a number from here on may be a telephone's
 
 
 def texts(raw: Raw) -> Iterator[str]:
@@ -31,6 +32,21 @@ def texts(raw: Raw) -> Iterator[str]:
         yield name
         if isinstance(value, str):
             yield value
+
+
+def within(name: str, value: str, found: Redacted) -> Redacted:
+    """What was found in the value when it stood behind its name."""
+    at = len(name) + 2
+    inner = [item._replace(start=max(item.start - at, 0), end=item.end - at)
+             for item in found.findings if item.end > at]  # fmt: skip
+    if not inner:
+        return Redacted(value, [])
+    tokens = [token for token, _ in pseudonyms(beside(name, value), found)][-len(inner) :]
+    parts, last = list[str](), 0
+    for item, token in zip(inner, tokens, strict=True):
+        parts += [value[last : item.start], token]
+        last = item.end
+    return Redacted("".join([*parts, value[last:]]), inner)
 
 
 @dataclass(frozen=True)
@@ -48,10 +64,14 @@ class Cleaner:
 
     def failures(self, rows: Sequence[Raw], source: str | None) -> list[tuple[Failure, list[Box]]]:
         """Each row as a failure, and what the vault keeps of it; all texts are redacted at once."""
-        named = [source] if source else []
-        said = list(dict.fromkeys([*named, *(text for raw in rows for text in texts(raw))]))
+        given = [source] if source else []
+        said = list(dict.fromkeys([*given, *(text for raw in rows for text in texts(raw))]))
         rules = self.policy.rules
         known = dict(zip(said, redact_many(said, rules, self.key), strict=True))
+        pairs = (beside(known[name].text, known[value].text) for raw in rows
+                 for name, value in raw.meta.items() if isinstance(value, str))  # fmt: skip
+        if named := list(dict.fromkeys(filter(None, pairs))):
+            known |= zip(named, redact_many(named, rules, self.key), strict=True)
 
         def look(text: str) -> Redacted:
             return known.get(text) or self.redact(text)
@@ -78,20 +98,24 @@ class Cleaner:
         counts: Counter[str] = Counter()
         subject, boxes = self.subject(raw.subject), list[Box]()
 
-        def clean(value: Any) -> Any:
-            if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= _LONG:
-                told = clean(str(value))
-                return value if told == str(value) else told
+        def note(value: str, found: Redacted) -> str:
+            counts.update(item.rule for item in found.findings)
+            boxes.extend(self._boxed(subject, value, found))
+            return found.text
+
+        def clean(value: Any, name: str = "") -> Any:
+            if number := scrub.long_number(value):
+                told = clean(number, name)
+                return value if told == number else told
             if isinstance(value, str):
                 value = value.replace("\0", "")  # no database keeps it
-                found = self.redact(value)
-                counts.update(item.rule for item in found.findings)
-                boxes.extend(self._boxed(subject, value, found))
-                return found.text
+                value = note(value, self.redact(value))
+                pair = beside(name, value)
+                return note(value, within(name, value, self.redact(pair))) if pair else value
             if isinstance(value, dict):
-                return {clean(name): clean(item) for name, item in value.items()
-                        if name not in SUBJECTS}  # fmt: skip
-            return [clean(item) for item in value] if isinstance(value, list) else value
+                told = {clean(name): item for name, item in value.items() if name not in SUBJECTS}
+                return {name: clean(item, name) for name, item in told.items()}
+            return [clean(item, name) for item in value] if isinstance(value, list) else value
 
         turns = [Message(role=turn.role, content=clean(turn.content)) for turn in raw.context]
         content = {
@@ -101,17 +125,20 @@ class Cleaner:
             "context": turns,
         }
         source = raw.source or source
+        short = raw.label and self.policy.retention.get(raw.label) == "summary"
+        tags, meta = ([], {}) if short else (clean(raw.tags), clean(raw.meta))
         shared: dict[str, Any] = {
             "label": raw.label,
             "source": clean(source) if source else None,
             "ts": raw.ts,
+            # Counted last: of all that was cleaned.
             "redaction": Redaction(policy=self.policy.hash, counts=dict(sorted(counts.items()))),
         }
         about = {"subjects": [subject]} if subject else {}
-        if raw.label and self.policy.retention.get(raw.label) == "summary":
+        if short:
             failure = self._summary(raw, content, shared, about)
         else:
-            failure = self._full(content, shared, clean(raw.tags), {**clean(raw.meta), **about})
+            failure = self._full(content, shared, tags, {**meta, **about})
         return failure, boxes
 
     def _full(
@@ -137,6 +164,11 @@ class Cleaner:
             if token[1:].partition(":")[0] in self.policy.vault:
                 yield subject or token, token, value
 
+    def _id(self, value: Any) -> bool:
+        """Whether this is the name of a thing, and nothing that says more."""
+        named = isinstance(value, str) and re.fullmatch(r"[\w.:-]{1,64}", value)
+        return bool(named) and not self.redact(value).findings
+
     def _summary(
         self, raw: Raw, content: dict[str, Any], shared: dict[str, Any], about: dict[str, Any]
     ) -> Failure:
@@ -150,5 +182,5 @@ class Cleaner:
             summary=f"{raw.label}, {spoken}: prompt of {len(raw.prompt)} characters, "
             f"answer of {len(raw.bad_answer)}, {sum(shared['redaction'].counts.values())} redacted",
             tags=[spoken],
-            meta={k: v for k in KEPT_IDS if isinstance(v := raw.meta.get(k), str)} | about,
+            meta={k: v for k in KEPT_IDS if self._id(v := raw.meta.get(k))} | about,
         )

@@ -2,26 +2,30 @@
 
     sources:
       online: {purpose: [training, evaluation], consent: terms of service of 2025-06, section 4}
-      canary: {purpose: [evaluation], consent: the same}
+      live: {purpose: [evaluation], consent: the same}
 
-A row without a source falls to `local`. What follows a colon (`canary:r2-1a2b`) is a detail of the
+A row without a source falls to `local`. What follows a colon (`live:r2-1a2b`) is a detail of the
 source. Rows of a source that is not declared for `training` do not train, and those of one that is
 not declared for `teacher` are not sent to the teacher of configs/build.yaml.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import Field, TypeAdapter, ValidationError
 
-from errata.config import Section, read_yaml
+from errata.config import Section, parse, read_yaml
 from errata.errors import BadInput
 from errata.jsonl import first_problem
 from errata.workspace import Workspace
 
+# Up to the first colon that is not inside a pseudonym such as <EMAIL:7f3a12c4>.
+_KIND = re.compile(r"(?:<[A-Z_]+:[0-9a-f]{8}>|[^:])*")
 FILE = "configs/intake.yaml"
 Purpose = Literal["training", "evaluation", "teacher"]
 
@@ -31,6 +35,7 @@ class Source(Section):
 
     purpose: list[Purpose] = Field(description="training, evaluation; teacher: sent to one")
     consent: str = Field(min_length=1, description="on what ground: a contract, terms, a notice")
+    licence: str = Field(default="", description="of its rows; empty: as the datasheet says")
 
 
 def declared(ws: Workspace) -> dict[str, Source]:
@@ -45,7 +50,9 @@ def declared(ws: Workspace) -> dict[str, Source]:
 
 def kind(source: str | None) -> str:
     """The name under which a source is declared."""
-    return (source or "local").partition(":")[0]
+    found = _KIND.match(source or "local")
+    assert found
+    return found[0]
 
 
 def may(sources: Mapping[str, Source], source: str | None, purpose: Purpose) -> bool:
@@ -64,4 +71,9 @@ def undeclared(
 def advice(missing: Mapping[str, int]) -> str:
     """The line to add for the first of them."""
     name = next(iter(missing))
+    try:
+        plain = parse(f"{name}: 1", FILE) == {name: 1}
+    except BadInput:
+        plain = False
+    name = name if plain else json.dumps(name, ensure_ascii=False)
     return f"`{name}: {{purpose: [training], consent: WHY}}` below `sources:` in {FILE}"

@@ -6,6 +6,7 @@ Reasons never quote the row: it is not redacted yet.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, cast, get_args
 
@@ -19,7 +20,8 @@ _DEEPEST = 32
 # What other tools call these roles.
 _ROLE = {"human": "user", "prompter": "user", "gpt": "assistant", "bot": "assistant",
          "chatgpt": "assistant", "model": "assistant", "ai": "assistant", "developer": "system",
-         "function": "tool", "observation": "tool", "context": "documents"}  # fmt: skip
+         "function_call": "assistant", "function": "tool", "observation": "tool",
+         "context": "documents"}  # fmt: skip
 
 
 class Raw(NamedTuple):
@@ -67,9 +69,14 @@ def text(row: Mapping[str, Any], *names: str) -> str:
     value = row.get(name)
     if not isinstance(value, str):
         raise RowError(name, "missing" if value is None else "not a string")
-    if not value.strip():
+    if blank(value):
         raise RowError(name, "empty")
     return value
+
+
+def blank(value: str) -> bool:
+    """Whether a text says nothing; NUL is taken out of texts, so it says nothing either."""
+    return not value.replace("\0", "").strip()
 
 
 def optional(row: Mapping[str, Any], field: str) -> str | None:
@@ -102,10 +109,12 @@ def turns(value: Any, field: str) -> list[Message]:
         if not isinstance(turn, dict):
             raise RowError(f"{field}.{place}.role", f"not one of {', '.join(ROLES)}")
         role: Any = turn.get("role", turn.get("from"))
-        role = _ROLE.get(str(role).lower(), role)
+        role = _ROLE.get(role.lower(), role.lower()) if isinstance(role, str) else role
         if role not in ROLES:
             raise RowError(f"{field}.{place}.role", f"not one of {', '.join(ROLES)}")
         said = content(turn, f"{field}.{place}.content")
+        if turn.get("from") == "function_call":  # ShareGPT's, whose text is the call as JSON
+            said = _called_in(said)
         found.append(Message(role=role, content=said))
     return found
 
@@ -118,7 +127,10 @@ def content(turn: Mapping[str, Any], field: str) -> str:
     if isinstance(value, list):
         parts = [part.get("text") for part in value if isinstance(part, dict)]
         value = "\n".join(part for part in parts if isinstance(part, str))
-    calls = [called(call) for call in turn.get("tool_calls") or () if isinstance(call, dict)]
+    given = turn.get("tool_calls") or []
+    if not isinstance(given, list):
+        raise RowError(field, "tool_calls is not a list")
+    calls = [called(call) for call in given if isinstance(call, dict)]
     if not isinstance(value, str) and not (value is None and calls):
         raise RowError(field, "not a string")
     return "\n".join([*([value] if value else []), *calls])
@@ -128,22 +140,43 @@ def called(call: Mapping[str, Any]) -> str:
     """A tool call in one line; a call with one argument shows its value alone."""
     function = call.get("function") if isinstance(call.get("function"), dict) else call
     assert isinstance(function, Mapping)
-    given = function.get("arguments", function.get("input", {}))
-    if isinstance(given, str):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            return f"CALL {function.get('name')}({given})"
-    if isinstance(given, dict):
-        values = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-                  for value in given.values()]  # fmt: skip
-        told = (
-            values[0]
-            if len(values) == 1
-            else ", ".join(map("=".join, zip(given, values, strict=True)))
-        )
-        return f"CALL {function.get('name')}({told if values else ''})"
-    return f"CALL {function.get('name')}({json.dumps(given, ensure_ascii=False)})"
+    name = function.get("name")
+    if not isinstance(name, str):
+        raise RowError("tool_call", "name is not a string")
+    return f"CALL {name}({_arguments(function.get('arguments', function.get('input', {})))})"
+
+
+def _called_in(said: str) -> str:
+    try:
+        found = json.loads(said)
+    except (ValueError, RecursionError):
+        return said
+    return called(found) if isinstance(found, dict) and "name" in found else said
+
+
+def _arguments(given: Any) -> str:
+    """What stands between the brackets of a call; text that is no JSON stands there as it is."""
+    try:
+        found = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        return str(given)
+    except RecursionError:
+        raise RowError("tool_call", f"arguments are nested more than {_DEEPEST} deep") from None
+    if _deep(found):
+        raise RowError("tool_call", f"arguments are nested more than {_DEEPEST} deep")
+    told = _listed(found) if isinstance(found, dict) else json.dumps(found, ensure_ascii=False)
+    try:
+        told.encode()  # it was decoded here, so it is checked here
+    except UnicodeEncodeError:
+        raise RowError("tool_call", "arguments hold half a surrogate pair (\\ud8…)") from None
+    return told
+
+
+def _listed(given: Mapping[str, Any]) -> str:
+    values = [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+              for value in given.values()]  # fmt: skip
+    named = map("=".join, zip(given, values, strict=True))
+    return ", ".join(values if len(values) == 1 else named)
 
 
 def meta(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,7 +189,15 @@ def meta(row: Mapping[str, Any]) -> dict[str, Any]:
         raise RowError("meta.reference", "not a text; leave it out where no ideal answer is known")
     if _deep(found):
         raise RowError("meta", f"nested more than {_DEEPEST} deep")
+    people = found.get("subjects")  # our own, of a failure that comes in again; or another's word
+    if people is not None and not (isinstance(people, list) and all(map(_hashed, people))):
+        return {name: value for name, value in found.items() if name != "subjects"}
     return found
+
+
+def _hashed(person: Any) -> bool:
+    """Whether this is how a person is known in the store."""
+    return isinstance(person, str) and bool(re.fullmatch("u-[0-9a-f]{16}", person))
 
 
 def _deep(value: Any, left: int = _DEEPEST) -> bool:

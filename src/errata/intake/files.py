@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -141,9 +142,9 @@ def separated(piece: Piece) -> Rows:
     as spreadsheets in China write it."""
     csv.field_size_limit(LONGEST)
     with piece.path.open("rb") as file:
-        encoding = _encoding(file.read(1 << 16))
+        coded = encoding(file.read(1 << 16))
         file.seek(0)
-        with io.TextIOWrapper(file, encoding=encoding, errors="replace", newline="") as stream:
+        with io.TextIOWrapper(file, encoding=coded, errors="replace", newline="") as stream:
             first = stream.readline()
             if first.lower().startswith("sep="):  # Excel's own way to say it
                 marks = first[4:5]
@@ -152,35 +153,63 @@ def separated(piece: Piece) -> Rows:
                 marks = max(",\t;", key=first.count)
             names = [name.strip() for name in next(csv.reader([first], delimiter=marks), [])]
             if twice := [name for name in names if name and names.count(name) > 1]:
-                yield Bad(1, twice[0], "a column of this name is there twice")
+                # By its number: without a first line of names, this is somebody's data.
+                yield Bad(1, f"column {names.index(twice[0]) + 1}", "its name is there twice")
                 return
-            yield from _records(csv.reader(stream, delimiter=marks, strict=True), names)
+            yield from _records(stream, names, marks)
 
 
-def _records(reader: Any, names: list[str]) -> Rows:
-    line = 2
+class _Again:
+    """Lines of a file, of which those of a broken record can be read once more."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self.rest, self.back, self.taken = iter(lines), deque[str](), list[str]()
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self.back.popleft() if self.back else next(self.rest)
+        self.taken.append(line)
+        return line
+
+    def go_back(self) -> None:
+        """To the line after the first of those that were taken."""
+        self.back.extendleft(reversed(self.taken[1:]))
+
+
+def _records(stream: Iterable[str], names: list[str], marks: str) -> Rows:
+    """Rows of values. A quote that nobody closes costs its own line: those behind it are read by
+    themselves, and of these only whole rows are taken, for they may be parts of one."""
+    lines, number, doubtful = _Again(stream), 2, 0
     while True:
+        lines.taken.clear()
         try:
-            values: list[str] = next(reader)
+            values: list[str] = next(csv.reader(lines, delimiter=marks, strict=True))
         except StopIteration:
             return
         except csv.Error as error:
-            yield Bad(line, "", f"not CSV: {error}; lines {line} to {reader.line_num + 1} are one")
-            line = reader.line_num + 2
+            yield Bad(number, "", f"not CSV: {error}")
+            doubtful = max(doubtful, number + len(lines.taken))
+            lines.go_back()
+            number += 1
             continue
-        number, line = line, reader.line_num + 2
+        here, number = number, number + len(lines.taken)
         if not any(values):
             continue
         if any(values[len(names) :]):
-            yield Bad(number, "", "more fields than the first line names")
+            yield Bad(here, "", "more fields than the first line names")
+        elif here < doubtful and len(values) < len(names):
+            yield Bad(here, "", "fewer fields than the first line names, behind a broken line")
         elif any("\ufffd" in value for value in values):
-            yield Bad(number, "", "not in the encoding of the rest of the file")
+            yield Bad(here, "", "not in the encoding of the rest of the file")
         else:
-            yield number, {name: value for name, value in zip(names, values, strict=False)
-                           if name and value}  # fmt: skip
+            yield here, {name: value for name, value in zip(names, values, strict=False)
+                         if name and value}  # fmt: skip
 
 
-def _encoding(head: bytes) -> str:
+def encoding(head: bytes) -> str:
+    """What a table is written in, by its first 64 KiB: UTF-16 by its mark, UTF-8, or GB 18030."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "utf-16"
     try:

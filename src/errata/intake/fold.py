@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -32,10 +32,27 @@ _INVISIBLE = ((0x01, 0x09), (0x0B, 0x0D), (0x0E, 0x1E), (0x1F, 0x20), (0x7F, 0xA
               (0x300, 0x370), (0x115F, 0x1161), (0x180B, 0x180F), (0x200B, 0x2010),
               (0x202A, 0x202F), (0x2060, 0x2070), (0x20D0, 0x20F1), (0x3164, 0x3165),
               (0xFE00, 0xFE10), (0xFEFF, 0xFF00), (0xFFA0, 0xFFA1), (0xE0000, 0xE0200))  # fmt: skip
-_CONTROLS = [chr(code) for low, high in _INVISIBLE for code in range(low, high) if code < 128]
+_CONTROLS = bytes(code for low, high in _INVISIBLE for code in range(low, min(high, 128)))
 # Letters that a reader takes for the Latin one (a part of Unicode's confusables.txt).
 _ALIKE = dict(zip("асеорхуіјѕһԁԛԝАВСЕНІЈКМОРЅТХУΑΒΕΖΗΙΚΜΝΟΡΤΥΧοѵνаɡɑ",
                   "aceopxyijshdqwABCEHIJKMOPSTXYABEZHIKMNOPTYXovvaga", strict=True))  # fmt: skip
+
+
+# Hyphens and minus signs, as word processors write numbers with them.
+_ALIKE |= dict.fromkeys("‐‑‒–−", "-")
+# Of traditional Chinese the words that lead to a value, and common surnames: rules are written in
+# simplified.
+TRADITIONAL = (
+    "碼電話機號郵帳戶賬證護車牌銀險張陳劉楊趙黃吳孫馬羅鄭謝許鄧馮蕭葉呂蘇盧蔣賈韋鄒陸"
+    "郝龔邵萬錢湯賴龐樊蘭殷閻賀顧龍鍾簡饒覃聶齊嚴賓園鄉縣區門樓彎灣廈東廣處聯絡寶為設"
+    "換變從舊給發誰記"
+)
+SIMPLIFIED = (
+    "码电话机号邮账户账证护车牌银险张陈刘杨赵黄吴孙马罗郑谢许邓冯萧叶吕苏卢蒋贾韦邹陆"
+    "郝龚邵万钱汤赖庞樊兰殷阎贺顾龙钟简饶覃聂齐严宾园乡县区门楼弯湾厦东广处联络宝为设"
+    "换变从旧给发谁记"
+)
+_ALIKE |= dict(zip(TRADITIONAL, SIMPLIFIED, strict=True))
 
 
 @cache
@@ -54,13 +71,15 @@ def _table() -> npt.NDArray[np.uint32]:
     return table
 
 
-def joined(texts: Sequence[str]) -> str:
-    """The texts of a batch as one, a separator before each.
+def joined(texts: Iterable[str]) -> str:
+    """The texts of a batch as one, a separator before each."""
+    return SEPARATOR.join(("", *texts))
 
-    Our own marks in them become characters that are left out."""
-    whole = SEPARATOR.join(("", *texts))
+
+def unmarked(whole: str, texts: Sequence[str]) -> str:
+    """The same, but our own marks in the texts are characters that are left out."""
     if WALL in whole or whole.count(SEPARATOR) > len(texts):
-        whole = SEPARATOR.join(("", *(_OURS.sub("\x1f", text) for text in texts)))
+        return joined(_OURS.sub("\x1f", text) for text in texts)
     return whole
 
 
@@ -75,7 +94,7 @@ class Shadow(NamedTuple):
 def shadow(text: str) -> Shadow:
     """What the rules look at; pseudonyms, and what is nobody's, are walls."""
     plain, places = text, None
-    if not text.isascii() or any(char in text for char in _CONTROLS):
+    if not text.isascii() or len(text.encode().translate(None, _CONTROLS)) < len(text):
         plain, places = _folded(text)
     if "<" in plain:
         plain = TOKEN.sub(lambda match: WALL * len(match[0]), plain)

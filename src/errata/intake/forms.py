@@ -7,6 +7,7 @@ that passed) raises `NoFailure`: it is counted and not taken in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ from errata.intake.fields import (
     NoFailure,
     Raw,
     RowError,
+    blank,
     called,
     content,
     known,
@@ -55,7 +57,7 @@ def _raw(row: Row, prompt: str, bad: str, context: Sequence[Message] = (), /, **
 
 def _asked(found: list[Message], field: str) -> tuple[list[Message], str]:
     """The turns before the last question, and the question."""
-    if not found or found[-1].role != "user" or not found[-1].content.strip():
+    if not found or found[-1].role != "user" or blank(found[-1].content):
         raise RowError(field, "no user turn before the last answer")
     return found[:-1], found[-1].content
 
@@ -69,11 +71,11 @@ def failure(row: Row) -> Raw:
 def chat(row: Row, field: str = "messages") -> Raw:
     """A conversation, of an agent too: the last answer was bad, the turns before it led to it."""
     found = turns(row[field], field)
-    if not found or found[-1].role != "assistant" or not found[-1].content.strip():
+    if not found or found[-1].role != "assistant" or blank(found[-1].content):
         raise RowError(field, "the last turn is not an answer of the assistant")
     before, bad = found[:-1], found[-1].content
     asked = max((n for n, turn in enumerate(before) if turn.role == "user"), default=-1)
-    if asked < 0 or not before[asked].content.strip():
+    if asked < 0 or blank(before[asked].content):
         raise RowError(field, "no user turn before the last answer")
     if asked == len(before) - 1:
         return _raw(row, before[-1].content, bad, before[:-1])
@@ -94,15 +96,35 @@ def feedback(row: Row) -> Raw:
     better = said.get("edited") or said.get("preferred")
     if better is not None and not isinstance(better, str):
         raise RowError("feedback", "edited or preferred is not a text")
-    if str(said.get("rating", "down")).lower() in ("up", "1", "good", "like") and not better:
+    if _rated_up(said.get("rating")) and not better:
         raise NoFailure
     logged = "messages" in row and "response" in row
+    if logged and not isinstance(row["messages"], list):
+        raise RowError("messages", "not a list of {role, content}")
     inner = {**row, "messages": [*row["messages"], _answer(row)]} if logged else row
     found = chat(inner) if "messages" in inner else plain(inner)
     reason, way = said.get("reason"), "human" if said.get("edited") else None
     told = {"reference": better, "feedback": said.get("rating"), "why": reason, "origin": way}
     kept = {name: value for name, value in told.items() if value not in (None, "")}
-    return found._replace(meta={**found.meta, **kept})
+    return found._replace(meta=meta({"meta": {**found.meta, **kept}}))
+
+
+# What thumbs are called, without spaces and underscores. No rating at all is a complaint.
+_UP = ("up", "1", "true", "yes", "good", "like", "liked", "positive", "helpful", "upvote",
+       "thumbsup", "thumbs-up", "👍")  # fmt: skip
+_DOWN = ("down", "0", "-1", "false", "no", "bad", "dislike", "disliked", "negative", "unhelpful",
+         "downvote", "thumbsdown", "thumbs-down", "👎", "")  # fmt: skip
+
+
+def _rated_up(rating: Any) -> bool:
+    """Whether a thumb is up; a word of neither kind is refused, not guessed at."""
+    if isinstance(rating, float) and rating.is_integer():
+        rating = int(rating)
+    told = "" if rating is None else str(rating) if isinstance(rating, (int, str)) else "?"
+    word = told.lower().replace(" ", "").replace("_", "")
+    if word not in _UP + _DOWN:
+        raise RowError("feedback.rating", "neither up nor down: up, down, true, false, 1, 0, -1")
+    return word in _UP
 
 
 def _answer(row: Row) -> Row:
@@ -121,6 +143,8 @@ def preference(row: Row) -> Raw:
     """`chosen` and `rejected`, as TRL and Argilla have them: the failure is what was rejected."""
     prompt, chosen, rejected = (row.get(name) for name in ("prompt", "chosen", "rejected"))
     context: list[Message] = []
+    if prompt is None:
+        chosen, rejected = _transcript(chosen), _transcript(rejected)
     if isinstance(rejected, list):
         said, better = turns(rejected, "rejected"), turns(chosen, "chosen")
         if not said or not better:
@@ -133,6 +157,30 @@ def preference(row: Row) -> Raw:
     pair = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     asked, bad, good = text(pair, "prompt"), text(pair, "rejected"), text(pair, "chosen")
     return _raw(row, asked, bad, context, reference=good)
+
+
+def _transcript(said: Any) -> Any:
+    """Turns, where a text holds both what was asked and what was answered."""
+    _, *parts = _SPOKEN.split(said) if isinstance(said, str) else [""]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    return [{"from": who, "value": words.strip()} for who, words in pairs] or said
+
+
+_SPOKEN = re.compile(r"(?:\n\n|\A)(Human|Assistant):")
+
+
+def unpaired(row: Row) -> Raw:
+    """`prompt, completion` and TRL's `label`: true says that the answer was good."""
+    if row.get("label") is True:
+        raise NoFailure
+    prompt, given = row["prompt"], row["completion"]
+    context: list[Message] = []
+    if isinstance(prompt, list):
+        context, prompt = _asked(turns(prompt, "prompt"), "prompt")
+    if isinstance(given, list):
+        given = "\n".join(turn.content for turn in turns(given, "completion"))
+    pair = {"prompt": prompt, "completion": given}
+    return _raw(row, text(pair, "prompt"), text(pair, "completion"), context)
 
 
 def alpaca(row: Row) -> Raw:
@@ -149,7 +197,7 @@ def plain(row: Row) -> Raw:
 
 
 def argilla(row: Row) -> Raw:
-    """A record of Argilla: the texts are `fields`, what people made of it are `responses`."""
+    """A record of Argilla: the texts are `fields`; `responses` have any shape and are not read."""
     inner = row["fields"]
     if not isinstance(inner, dict):
         raise RowError("fields", "not an object")
@@ -160,7 +208,7 @@ def argilla(row: Row) -> Raw:
 
 
 # A probe's module → label; what is not here has the label of the command line, or none.
-_PROBES = {"dan": "jailbreak", "grandma": "jailbreak", "goodside": "jailbreak", "tap": "jailbreak",
+PROBES = {"dan": "jailbreak", "grandma": "jailbreak", "goodside": "jailbreak", "tap": "jailbreak",
            "suffix": "jailbreak", "phrasing": "jailbreak", "encoding": "injection",
            "promptinject": "injection", "latentinjection": "injection", "leakreplay": "privacy",
            "divergence": "privacy", "apikey": "privacy", "sysprompt_extraction": "privacy",
@@ -180,11 +228,12 @@ def garak(row: Row) -> Raw:
     pair = {"prompt": asked, "output": given}
     facts = known(row, ("goal", "probe", "detector", "trigger", "attempt_id"))
     found = _raw(row, text(pair, "prompt"), text(pair, "output"), context, **facts)
-    guessed = _PROBES.get(str(row["probe"]).removeprefix("probes.").split(".")[0])
+    guessed = PROBES.get(_word(row, "probe").removeprefix("probes.").split(".")[0])
     return found._replace(label=guessed)  # type: ignore[arg-type]
 
 
-_PLUGINS = (("pii", "privacy"), ("prompt-extraction", "privacy"), ("injection", "injection"),
+# A word in a plugin's name → label; the first that is in it.
+PLUGINS = (("pii", "privacy"), ("prompt-extraction", "privacy"), ("injection", "injection"),
             ("indirect", "injection"), ("hijacking", "jailbreak"), ("harmful", "sensitive"),
             ("policy", "sensitive"), ("hallucination", "factuality"),
             ("overreliance", "factuality"), ("excessive-agency", "tool_misuse"),
@@ -194,6 +243,8 @@ _PLUGINS = (("pii", "privacy"), ("prompt-extraction", "privacy"), ("injection", 
 
 def promptfoo(row: Row) -> Raw:
     """A result of promptfoo's: one that passed is no failure."""
+    if not isinstance(row["success"], bool):
+        raise RowError("success", "not true or false")
     if row["success"]:
         raise NoFailure
     asked, given = row.get("prompt"), row.get("response")
@@ -205,14 +256,23 @@ def promptfoo(row: Row) -> Raw:
     assert isinstance(case, dict)
     about = case.get("metadata") if isinstance(case.get("metadata"), dict) else {}
     assert isinstance(about, dict)
-    plugin = str(about.get("pluginId") or row.get("pluginId") or "")
+    plugin = _word(about, "pluginId") or _word(row, "pluginId")
     pair = {"prompt": asked, "response": given}
-    facts = {"why": graded.get("reason"), "plugin": plugin, "strategy": about.get("strategyId")}
+    facts = {
+        "why": _word(graded, "reason"),
+        "plugin": plugin,
+        "strategy": _word(about, "strategyId"),
+    }
     found = _raw(
         {"ts": row.get("timestamp")}, text(pair, "prompt"), text(pair, "response"), **facts
     )
-    guessed = next((label for word, label in _PLUGINS if word in plugin), None)
+    guessed = next((label for word, label in PLUGINS if word in plugin), None)
     return found._replace(label=guessed)  # type: ignore[arg-type]
+
+
+def _word(row: Row, field: str) -> str:
+    """A text that may be there."""
+    return value if isinstance(value := row.get(field), str) else ""
 
 
 def call(row: Row) -> Raw:
@@ -247,6 +307,8 @@ FORMS: tuple[Form, ...] = (
     Form("failure", ("bad_answer",), failure, {"prompt": "a", "bad_answer": "b"}),
     Form("preference", ("chosen", "rejected"), preference,
          {"prompt": "How much?", "chosen": "199 yuan. [1]", "rejected": "No idea."}),
+    Form("unpaired", ("prompt", "completion"), unpaired,
+         {"prompt": "How much?", "completion": "No idea.", "label": False}),
     Form("chat", ("messages",), chat, {"messages": _TALK}),
     Form("sharegpt", ("conversations",), sharegpt,
          {"conversations": [{"from": "human", "value": "多少钱？"},
@@ -256,8 +318,9 @@ FORMS: tuple[Form, ...] = (
     Form("alpaca", ("instruction", "output"), alpaca,
          {"instruction": "Sum it up", "input": "A long text.", "output": "No."}),
     *(Form("plain", marks, plain, dict(zip(marks, ("How much?", "No idea."), strict=True)))
-      for marks in (("prompt", "completion"), ("prompt", "response"), ("prompt", "answer"),
-                    ("question", "answer"), ("query", "response"), ("input", "output"))),
+      for marks in (("prompt", "response"), ("prompt", "answer"), ("prompt", "output"),
+                    ("question", "answer"), ("question", "response"), ("query", "response"),
+                    ("query", "answer"), ("input", "output"))),
 )  # fmt: skip
 
 

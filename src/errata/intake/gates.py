@@ -22,6 +22,7 @@ Place = tuple[int, int]  # start and end of what a gate looked for
 _LETTERS = string.ascii_letters.encode()
 _DIGITS = string.digits.encode()
 _SHAPE = bytes.maketrans(_LETTERS + _DIGITS, b"a" * 52 + b"0" * 10)
+_GROUPS = bytes.maketrans(_LETTERS + _DIGITS, b"a" * 52 + b"oi00000000")
 _GAPS = bytes(char not in b"a0_-" for char in range(256))  # of a shape: what parts words
 # Of letters: a and A are 1, what is none is 0.
 _ORDER = bytes((char & 31) * (char in _LETTERS) for char in range(256))
@@ -102,12 +103,8 @@ class View:
     def groups(self) -> bytes:
         """The shape, but `i` for a one and `o` for a zero that begin a group of digits."""
         digit = np.frombuffer(self.shape, np.uint8) == ord("0")
-        first = digit.copy()
-        first[1:] &= ~digit[:-1]
-        plain = np.frombuffer(self.plain, np.uint8)
-        out = np.frombuffer(self.shape, np.uint8).copy()
-        out[first & (plain == ord("0"))] = ord("o")
-        out[first & (plain == ord("1"))] = ord("i")
+        out = np.frombuffer(self.plain.translate(_GROUPS), np.uint8).copy()
+        np.copyto(out[1:], ord("0"), where=digit[1:] & digit[:-1])
         return out.tobytes()
 
     @cached_property

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import NamedTuple
 
 from errata import jsonl
-from errata.errors import BadInput
+from errata.errors import BadInput, ErrataError
 from errata.intake.labeller import ABSTAINED, GUESSED
 from errata.records import Failure
 
@@ -58,11 +58,14 @@ class Gathered:
     def __exit__(
         self,
         _kind: type[BaseException] | None,
-        _error: BaseException | None,
+        error: BaseException | None,
         _trace: TracebackType | None,
     ) -> None:
         self.database.close()
         self.path.unlink(missing_ok=True)
+        if isinstance(error, sqlite3.OperationalError):  # mostly a disk that is full
+            told = f"{self.path.parent}: {error}; nothing was taken in: free some space"
+            raise ErrataError(f"{told} and run intake again") from None
 
     def guessed(self) -> dict[str, int]:
         """Who labelled the new rows that came without a label → how many."""

@@ -14,10 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
-from itertools import chain, groupby
-from operator import itemgetter
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash as Hash
 
 POLICY_FILE = "policies/redaction.yaml"
+_VALUE = 200  # characters of what a name may say the kind of; more is prose, and says it itself
 
 
 class Policy(Section):
@@ -90,6 +90,9 @@ class Redacted(NamedTuple):
 
     text: str
     findings: list[Finding]
+
+
+_new = tuple.__new__  # of a named tuple, in half the time
 
 
 @cache
@@ -146,7 +149,12 @@ def tokens(value: str, key: bytes) -> set[str]:
     """Every pseudonym that a value may have got, whichever rule found it."""
     shadow = fold.shadow(value).text
     forms = {(rule.tag, form) for rule in RULES for form in (shadow, rule.canon(shadow))}
-    return {f"<{tag}:{keyed_hash(key, tag, form)[:8]}>" for tag, form in forms}
+    return {pseudonym(key, tag, form) for tag, form in forms}
+
+
+def beside(name: str, value: str) -> str:
+    """A value behind its name, which may say what it is: `password`, 电话; or nothing."""
+    return f"{name}: {value}" if name and value and len(value) <= _VALUE else ""
 
 
 def pseudonyms(text: str, found: Redacted) -> list[tuple[str, str]]:
@@ -183,21 +191,29 @@ def process_key() -> bytes:
 
 def keyed_hash(key: bytes, *parts: str) -> str:
     """HMAC-SHA256 over the parts; the separator keeps (a, bc) and (ab, c) apart."""
-    *first, last = parts
-    begun, outer = _begun(key, *first)
-    inner, outer = begun.copy(), outer.copy()
-    inner.update(last.encode("utf-8", "surrogatepass"))
-    outer.update(inner.digest())
-    return outer.hexdigest()
+    return _keyed(key, parts[:-1])(parts[-1])
+
+
+def pseudonym(key: bytes, tag: str, form: str) -> str:
+    """What stands for a value of the tag, of which this is the canonical form."""
+    return f"<{tag}:{_keyed(key, (tag,))(form)[:8]}>"
 
 
 @lru_cache(maxsize=256)
-def _begun(key: bytes, *first: str) -> tuple[Hash, Hash]:
-    """Both hashes, the inner one of all parts but the last: a tag goes before many values."""
+def _keyed(key: bytes, first: tuple[str, ...]) -> Callable[[str], str]:
+    """Hex digits of the HMAC of all parts, given the last: a tag goes before many values."""
     inner, outer = _padded(key)
     inner = inner.copy()
     inner.update("".join(f"{part}\x1f" for part in first).encode("utf-8", "surrogatepass"))
-    return inner, outer
+    begin, end = inner.copy, outer.copy
+
+    def told(last: str) -> str:
+        inside, outside = begin(), end()
+        inside.update(last.encode("utf-8", "surrogatepass"))
+        outside.update(inside.digest())
+        return outside.hexdigest()
+
+    return told
 
 
 @lru_cache(maxsize=8)
@@ -246,27 +262,54 @@ def redact_many(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list
 
 
 def _redacted(texts: Sequence[str], rules: Sequence[Rule], key: bytes) -> list[Redacted]:
-    shadow, places, forms = fold.shadow(fold.joined(texts))
+    whole = fold.joined(texts)
+    shadow, places, forms = fold.shadow(fold.unmarked(whole, texts))
     outer = list(fold.starts(texts))
     inner = outer
     if places is not None:  # something invisible was left out: offsets of the shadow are others
         inner = [*np.searchsorted(places, outer[:-1]).tolist(), len(shadow) + 1]
-    found = _outermost(list(rounds(shadow, inner, tuple(rules), forms)))
-    out: list[Redacted] = []
-    for number, spans in groupby(found, itemgetter(4)):
-        out += [Redacted(text, []) for text in texts[len(out) : number]]
-        parts, findings, text, first, at = [], list[Finding](), texts[number], outer[number], 0
-        for start, stop, rank, whole, _ in spans:
-            rule, value = rules[rank], shadow[start:stop]
-            name = keyed_hash(key, rule.tag, rule.canon(value) if whole else value)[:8]
-            if places is not None:
-                start, stop = int(places[start]), int(places[stop - 1]) + 1
-            start, stop = start - first, stop - first
-            findings.append(Finding(rule.id, start, stop, rule.tag))
-            parts.append(f"{text[at:start]}<{rule.tag}:{name}>")
-            at = stop
-        out.append(Redacted("".join((*parts, text[at:])), findings))
-    return out + [Redacted(text, []) for text in texts[len(out) :]]
+    findings = dict[int, list[Finding]]()
+    parts, at, end = list[str](), 0, 0  # of the texts in which something was found
+    high, first, mine = 0, 0, list[Finding]()
+    keyed = [_keyed(key, (rule.tag,)) for rule in rules]
+    for start, stop, rank, named, number in _outermost(
+        list(rounds(shadow, inner, tuple(rules), forms))
+    ):
+        rule, value = rules[rank], shadow[start:stop]
+        if start >= high:
+            parts += whole[at:end], fold.SEPARATOR
+            at = first = outer[number]
+            end, high = outer[number + 1] - 1, inner[number + 1]
+            mine = findings[number] = []
+        if places is not None:
+            start, stop = int(places[start]), int(places[stop - 1]) + 1
+        tag, form = rule.tag, rule.canon(value) if named else value
+        parts += whole[at:start], f"<{tag}:{keyed[rank](form)[:8]}>"
+        mine.append(_new(Finding, (rule.id, start - first, stop - first, tag)))
+        at = stop
+    parts.append(whole[at:end])
+    touched = [texts[number] for number in findings]
+    clean = iter(_parted("".join(parts), touched, [*findings.values()]))
+    return [
+        _new(Redacted, (next(clean), findings[number]) if number in findings else (text, []))
+        for number, text in enumerate(texts)
+    ]
+
+
+def _parted(
+    whole: str, texts: Sequence[str], findings: Sequence[Sequence[Finding]]
+) -> Iterable[str]:
+    """The texts of a batch one by one. Separators of their own are rare, and told by counting."""
+    parts = whole.split(fold.SEPARATOR)[1:]
+    if len(parts) == len(texts):
+        return parts
+    rest = iter(parts)
+    own = (
+        text.count(fold.SEPARATOR)
+        - sum(text.count(fold.SEPARATOR, one.start, one.end) for one in found)
+        for text, found in zip(texts, findings, strict=True)
+    )
+    return [fold.SEPARATOR.join(islice(rest, count + 1)) for count in own]
 
 
 def _outermost(rounds: Sequence[list[Span]]) -> Iterator[Span]:

@@ -4,6 +4,7 @@
     {"text": "我的手机是<PHONE:7f3a12c4>谢谢", "findings": [{"rule": "cn-mobile", "start": 5, …}]}
 
     errata redact --rescan     what the policy of today would find in data that was kept before
+    errata redact --staged     what must not be committed; the pre-commit hook calls it
 
 Offsets count code points of the input text. Inside a workspace its policy and key are used;
 outside, a key that lives as long as the process.
@@ -22,7 +23,7 @@ from errata import config as configs
 from errata import jsonl
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import rescan
+from errata.intake import rescan, staged
 from errata.intake.redact import Policy, load_policy, process_key, redact_many, workspace_key
 from errata.outcome import Outcome
 from errata.workspace import Workspace
@@ -39,12 +40,17 @@ class Config(Section):
     rescan: bool = Field(
         default=False, description="count what the policy would find in kept data; reads no stdin"
     )
+    staged: bool = Field(
+        default=False, description="look at what git has staged; exit 1 for raw or personal data"
+    )
 
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Copy stdin to stdout, row by row, redacted; a row that cannot be read ends it with exit 2."""
     if config.rescan:
         return rescan.main(ws)
+    if config.staged:
+        return staged.main(ws)
     inside = ws.state.is_dir() or ws.configs.is_dir()
     if config.policy:
         policy = configs.load(ws.path(config.policy), Policy)

@@ -3,8 +3,9 @@
     errata redact --rescan
 
 Reads every version of data/ and suites/ that was ever kept, and the files below data/ and reports/
-as they are, changes none of them, and counts by rule, rows, files and dataset versions. The remedy
-is a new version: `errata intake` and `errata build`, or `errata erase` for the rows that it names.
+as they are and are called, changes none of them, and counts by rule, rows, files and dataset
+versions. The remedy is `errata erase` for the rows that it names, then `errata intake` of the raw
+rows and `errata build`: taken in again they are other rows, and the old ones would stay as well.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from errata import report
-from errata.intake.redact import Policy, load_policy, redact_many, workspace_key
+from errata.intake import names
+from errata.intake.redact import Policy, beside, load_policy, redact_many, redactor, workspace_key
 from errata.language import say
 from errata.outcome import Outcome
 from errata.privacy import scrub
@@ -66,7 +68,9 @@ def main(ws: Workspace) -> Outcome:
         "versions": dict(sorted(versions.items())),
         "files": _files(ws, policy, key),
     }
-    ledger.append(ws, "rescan", **facts)
+    look = redactor(ws, policy)  # nothing is ever taken out of the ledger: no names of people in it
+    told = {names.told(name, look, key): counts for name, counts in facts["files"].items()}
+    ledger.append(ws, "rescan", **{**facts, "files": told})
     return Outcome(0, _text(facts, seen), {**facts, "ids": sorted(seen.rows)})
 
 
@@ -111,28 +115,54 @@ def _parsed(line: bytes, done: set[str]) -> dict[str, Any] | None:
 
 
 def _look(batch: list[dict[str, Any]], policy: Policy, key: bytes, seen: Seen) -> None:
-    texts = [
-        list(scrub.strings({k: v for k, v in row.items() if k != "redaction"})) for row in batch
-    ]
-    found = iter(redact_many(list(chain.from_iterable(texts)), policy.rules, key))
-    for row, own in zip(batch, texts, strict=True):
-        rules = [finding.rule for _ in own for finding in next(found).findings]
-        seen.add(row, rules)
+    told = [said({k: v for k, v in row.items() if k != "redaction"}) for row in batch]
+    rules = iter(found(list(chain.from_iterable(told)), policy, key))
+    for row, own in zip(batch, told, strict=True):
+        seen.add(row, [rule for _ in own for rule in next(rules)])
+
+
+def said(row: Any) -> list[tuple[str, int]]:
+    """What a row says, as intake looks at it, and from which character of each text on."""
+    about = row.get("meta") if isinstance(row, dict) else None
+    return [*((text, 0) for text in scrub.strings(row)), *_named(about)]
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, int]]:
+    """Values behind their names, which say what some of them are."""
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            yield from _named(item, inner)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _named(item, name)
+    elif pair := beside(name, value if isinstance(value, str) else scrub.long_number(value)):
+        yield pair, len(name) + 2
+
+
+def found(told: list[tuple[str, int]], policy: Policy, key: bytes) -> list[list[str]]:
+    """The rules that find something in each text."""
+    done = redact_many([text for text, _ in told], policy.rules, key)
+    return [[finding.rule for finding in text.findings if finding.end > at]
+            for text, (_, at) in zip(done, told, strict=True)]  # fmt: skip
 
 
 def _files(ws: Workspace, policy: Policy, key: bytes) -> dict[str, dict[str, int]]:
-    """File below data/ or reports/ → rule → spans, of the files in which the policy finds any."""
-    found = {}
+    """File below data/ or reports/ → rule → spans, of the files in which, or in whose names, the
+    policy finds any."""
+    hits = {}
     for path in sorted(p for folder in TRACKED for p in (ws.root / folder).rglob("*")):
-        if path.is_file() and path.suffix not in PICTURES:
-            done = redact_many(_told(path), policy.rules, key)
-            counts = Counter(finding.rule for text in done for finding in text.findings)
+        if path.is_file():
+            name = ws.relative(path)
+            said = [] if path.suffix in PICTURES else _told(path)
+            if not name.startswith("data/failures/"):  # named by intake, for redacted sources
+                said = [*said, (name, 0)]
+            counts = Counter(chain.from_iterable(found(said, policy, key)))
             if counts:
-                found[ws.relative(path)] = dict(sorted(counts.items()))
-    return found
+                hits[name] = dict(sorted(counts.items()))
+    return hits
 
 
-def _told(path: Path) -> list[str]:
+def _told(path: Path) -> list[tuple[str, int]]:
     """What a file says: the texts of JSON, else its lines. The same text is looked at once."""
     text = path.read_text(encoding="utf-8", errors="replace")
     lines = text.split("\n")
@@ -141,8 +171,9 @@ def _told(path: Path) -> list[str]:
         rows = [json.loads(line) for line in documents or () if line.strip()]
     except ValueError:  # somebody's notes, or half a file: what it says is looked at all the same
         documents = None
-    said = (text for row in rows for text in scrub.strings(row)) if documents else lines
-    return list(dict.fromkeys(said))
+    whole = ((line, 0) for line in lines)
+    texts = (text for row in rows for text in said(row)) if documents else whole
+    return list(dict.fromkeys(texts))
 
 
 def _versions(ws: Workspace, rows: set[str]) -> Counter[str]:
@@ -173,9 +204,10 @@ def _text(facts: dict[str, Any], seen: Seen) -> str:
     )
     shown = ", ".join(sorted(seen.rows)[:SHOWN])
     tail = say(
-        f"Rows: {shown}\nNext: `errata intake` and `errata build` for a version without them, or "
-        "`errata erase ID…` where kept versions must lose them too.",
-        f"数据行：{shown}\n下一步：重新 `errata intake` 和 `errata build` 生成新版本；"
-        "历史版本也需清除时用 `errata erase ID…`。",
+        f"Rows: {shown}\nNext: `errata erase ID… why=policy` takes them out of data/ and of kept "
+        "versions; then `errata intake` of the raw rows, where they are still there, and "
+        "`errata build`.",
+        f"数据行：{shown}\n下一步：`errata erase ID… why=policy` 从 data/ 与历史版本中清除；"
+        "原始数据仍在时重新 `errata intake`，再 `errata build`。",
     )
     return f"{head}\n\n{table}\n\n{tail}" + (f"\n\n{files}" if files else "")

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from errata.errors import BadInput, ErrataError
-from errata.intake import files, sources
+from errata.errors import BadInput
+from errata.intake import cluster, files, sources
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError
 from errata.intake.gather import Kept
@@ -34,8 +31,6 @@ from errata.intake.take import Part, Trace, parts
 from errata.intake.traces import Traces
 from errata.workspace import Workspace
 
-_STORE = 512 << 20  # bytes of shared memory for what waits to be written
-_SHORT = Path("/tmp")  # a socket's path has 107 bytes at most, of which Ray's own names take 64
 _NONCE = 12  # bytes, as AES-GCM wants it
 Stream = Iterator[tuple[Path, Iterator[Part]]]
 
@@ -67,34 +62,23 @@ def reading(ws: Workspace, paths: Sequence[Path], work: Work) -> Iterator[Stream
         sources.check(path, work.how)
     pieces = [(n, piece) for n, path in enumerate(paths) for piece in files.cut(path)]
     key = workspace_key(ws)
-    # Closed before Ray is: what is left of a data set would start another Ray to clean up in.
-    with _cluster(ws) as ray, closing(_done(ray, pieces, work, key)) as found:
+    with cluster.apart(ws, _drive, [piece for _, piece in pieces], work) as said:
+        found = ((*pieces[number], _unpacked(part, key)) for number, part in said)
         yield ((paths[n], _joined(group, work)) for n, group in groupby(found, lambda it: it[0]))
 
 
-def _done(
-    ray: Any, pieces: Sequence[tuple[int, Piece]], work: Work, key: bytes
-) -> Generator[tuple[int, Piece, Part], None, None]:
-    """(file, piece, part) of every piece in order, as they are ready."""
+def _drive(ray: Any, pieces: Sequence[Piece], work: Work) -> Iterator[tuple[int, bytes]]:
+    """(number, packed part) of every piece in order, as they are ready."""
 
     def worked(batch: dict[str, Any]) -> Iterator[dict[str, Any]]:
         cleaner = work.cleaner()
         for number in batch["item"]:
-            for part in parts(sources.each(pieces[number][1], work.how), cleaner, work.source):
+            for part in parts(sources.each(pieces[number], work.how), cleaner, work.source):
                 yield {"piece": [number], "part": [_packed(part, cleaner.key)]}
 
     data = ray.data.from_items(list(range(len(pieces))), override_num_blocks=len(pieces))
-    try:
-        for row in data.map_batches(worked, batch_size=1).iter_rows():
-            file, piece = pieces[row["piece"]]
-            yield file, piece, _unpacked(row["part"], key)
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None) or error
-        if isinstance(cause, BadInput):
-            raise BadInput(str(cause)) from None
-        raise ErrataError(
-            f"intake: a worker of Ray failed ({type(cause).__name__}); engine=local says where"
-        ) from error
+    for row in data.map_batches(worked, batch_size=1).iter_rows():
+        yield int(row["piece"]), row["part"]
 
 
 def _joined(found: Iterable[tuple[int, Piece, Part]], work: Work) -> Iterator[Part]:
@@ -143,59 +127,3 @@ def _unpacked(packed: bytes, key: bytes) -> Part:
 
 def _cipher(key: bytes) -> AESGCM:
     return AESGCM(bytes.fromhex(keyed_hash(key, "ray", "boxes")))
-
-
-@contextmanager
-def _cluster(ws: Workspace) -> Iterator[Any]:
-    """Ray: the one that RAY_ADDRESS names or this process has, or one of our own for the while."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray reads it when it is imported
-    try:
-        import ray
-        import ray.data
-    except ImportError:
-        raise BadInput(
-            "engine=ray needs Ray: pip install 'errata[scale]', or take engine=local"
-        ) from None
-    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if ray.is_initialized():
-        yield _ordered(ray)
-    elif os.environ.get("RAY_ADDRESS"):
-        ray.init(**quiet)
-        try:
-            yield _ordered(ray)
-        finally:
-            ray.shutdown()
-    else:
-        with _own(ws, ray, quiet):
-            yield _ordered(ray)
-
-
-@contextmanager
-def _own(ws: Workspace, ray: Any, quiet: dict[str, Any]) -> Iterator[None]:
-    """A cluster of this machine's cores. Its sockets and logs need a short path, what it spills to
-    disk stays in the workspace; neither outlives it."""
-    home = tempfile.mkdtemp(prefix="errata-", dir=_SHORT if _SHORT.is_dir() else None)
-    spill = ws.cache / Path(home).name
-    spill.mkdir(parents=True, mode=0o700)
-    try:
-        ray.init(
-            include_dashboard=False,
-            object_store_memory=_STORE,
-            object_spilling_directory=str(spill),
-            _temp_dir=home,
-            **quiet,
-        )
-        yield
-    finally:
-        ray.shutdown()
-        for folder in (home, spill):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _ordered(ray: Any) -> Any:
-    """Results in the order of the pieces, and no talk."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.execution_options.preserve_order = True
-    context.enable_progress_bars = False
-    return ray

@@ -18,6 +18,16 @@ def files(ws: Workspace, names: Sequence[str], inbox: str) -> list[Path]:
     return list(dict.fromkeys(path for name in names for path in _meant(ws, name)))
 
 
+def unread(ws: Workspace, names: Sequence[str], inbox: str) -> list[Path]:
+    """What lies in the folders that are meant and is of no kind that is read: a spreadsheet, a link
+    to nothing. Not what is hidden."""
+    folders = [ws.path(name) for name in names] if names else [ws.path(inbox)]
+    return [path for folder in folders if folder.is_dir() for path in sorted(folder.rglob("*"))
+            if not (path.is_dir() and not path.is_symlink())
+            and not any(part[0] in "._" for part in path.relative_to(folder).parts)
+            and not (_data(path, folder) and path.is_file())]  # fmt: skip
+
+
 def _meant(ws: Workspace, name: str) -> Iterator[Path]:
     here = Path(name).expanduser()
     path = here.resolve() if here.exists() else ws.path(here)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from errata.errors import BadInput
-from errata.intake import files, forms
+from errata.intake import files, forms, names
 from errata.intake.fields import NoFailure, Raw, RowError, canonical_label, subject
 from errata.intake.pieces import Bad, Piece
 from errata.intake.traces import MARKS, Traces
@@ -101,7 +101,9 @@ def _held(traces: Traces, found: Held) -> Iterator[Bad | Good]:
 def _one(number: int, row: dict[str, Any], how: Reading) -> tuple[int, Raw] | Bad | Good:
     try:
         raw = forms.read(row)
-        named = row.get("label", raw.label if raw.label else how.label)
+        given = raw.label or how.label
+        rated = "completion" in row and row.get("label") is False  # TRL's: bad, not of what kind
+        named = given if rated else row.get("label", given)
         bare = named is None and how.guess
         label = None if bare else canonical_label(named, how.labels)
         return number, raw._replace(label=label, subject=subject(row))
@@ -130,6 +132,11 @@ def _renamed(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _refuse_missing(path: Path, row: Mapping[str, Any], columns: Mapping[str, str]) -> None:
-    if all(_look(row, theirs) is None for theirs in columns.values()):
-        wanted, there = ", ".join(columns.values()), ", ".join(map(str, row))
-        raise BadInput(f"{path.name}: no column {wanted}; it has {there}: mend `columns`")
+    if any(_look(row, theirs) is not None for theirs in columns.values()):
+        return
+    wanted, there = ", ".join(columns.values()), ", ".join(map(str, row))
+    step = f"it has {there}: mend `columns`"
+    if any(map(names.personal, map(str, row))):  # a row where the names should be
+        step = f"its {len(row)} columns have data for names: add a first line with names"
+    name = f"a {path.suffix} file" if names.personal(path.name) else path.name
+    raise BadInput(f"{name}: no column {wanted}; {step}")

@@ -30,8 +30,8 @@ SHORT, KNOWN = 64, 1 << 14  # shapes of numbers: how long they are at most, how 
 # of several tags met and the union was taken), and the number of its text.
 Span = tuple[int, int, int, bool, int]
 # Where to look: number of the text, first and last place where a match may begin, where it must
-# end, and the shape of what the gate found, with two characters before it and one behind.
-Window = tuple[int, int, int, int, bytes]
+# end, where what the gate found begins, and its shape with two characters before and one behind.
+Window = tuple[int, int, int, int, int, bytes]
 Windows = list[Window]
 _PIECE = re.compile(f"[^{fold.WALL}]+")
 
@@ -54,12 +54,13 @@ class Behind:
             yield from ((rank, rule, windows) for rank, rule in self.rules)
             return
         sorted_out: list[Windows] = [[] for _ in self.rules]
+        known, adding = self.known.get, [those.append for those in sorted_out]
         for window in windows:
-            fitting = self.known.get(window[4])
+            fitting = known(window[5])
             if fitting is None:
-                fitting = self._learn(window[4])
+                fitting = self._learn(window[5])
             for place in fitting:
-                sorted_out[place].append(window)
+                adding[place](window)
         yield from ((*which, those) for which, those in zip(self.rules, sorted_out, strict=True))
 
     def _learn(self, shape: bytes) -> tuple[int, ...]:
@@ -95,8 +96,11 @@ def rounds(
     while found := _found(shadow, opened):
         merged = _merged(sorted(found), rules)
         yield merged
-        shadow = reserved.walled(_walled(shadow, merged), forms, fold.WALL)
-        opened = _again(shadow, starts, words, opened, merged)
+        opened = _beside(opened, merged)
+        looked = {window[0] for _, windows in opened for window in windows}
+        walls = [span for span in merged if span[4] in looked]
+        shadow = reserved.walled(_walled(shadow, walls), forms, fold.WALL)
+        opened = _again(shadow, starts, words, opened, walls)
 
 
 @lru_cache(maxsize=64)
@@ -129,7 +133,7 @@ def _first(view: gates.View, starts: Sequence[int], behind: list[Behind]) -> lis
 
 
 def _texts(numbers: Iterable[int], starts: Sequence[int]) -> Windows:
-    return [(n, starts[n], starts[n + 1] - 1, starts[n + 1] - 1, b"") for n in numbers]
+    return [(n, starts[n], starts[n + 1] - 1, starts[n + 1] - 1, starts[n], b"") for n in numbers]
 
 
 def _numbers(places: Iterable[gates.Place], starts: Sequence[int]) -> list[int]:
@@ -148,6 +152,7 @@ def _local(
     """The neighbourhood of each place where the gate opens."""
     before, behind = around
     shape, groups = view.shape, view.groups if shaped else b""
+    needs, words = gate.needs and gate.needs.search, bool(gate.words)
     number, low, end = 0, 0, 0  # the text that the last match was in
     local = []
     for start, stop in places:
@@ -157,22 +162,37 @@ def _local(
         first, high = start - before, stop + behind
         first = first if first > low else low
         high = high if high < end else end
-        if gate.needs and not gate.needs.search(shape, first, high):
+        if needs and not needs(shape, first, high):
             continue
-        last = start if gate.words else stop - 1
-        local.append((number, first, last, high, groups[start - 2 if start > 1 else 0 : stop + 1]))
+        seen = groups[start - 2 if start > 1 else 0 : stop + 1]
+        local.append((number, first, start if words else stop - 1, high, start, seen))
     return local
+
+
+def _beside(opened: list[Opened], found: list[Span]) -> list[Opened]:
+    """The windows of texts with walls, but for those whose gate a wall leaves no place: most."""
+    walls = {span[4]: span for span in found}
+    left = []
+    for behind, windows in opened:
+        least = behind.gate.least if behind.gate else 1
+        beside = [
+            window
+            for window in windows
+            if (wall := walls.get(window[0]))
+            and (wall[0] - window[4] >= least or window[2] - wall[1] >= least - 1)
+        ]
+        if beside:
+            left.append((behind, beside))
+    return left
 
 
 def _again(
     shadow: str, starts: Sequence[int], words: gates.Words, opened: list[Opened], found: list[Span]
 ) -> list[Opened]:
     """What is still open of the windows near what was found."""
-    numbers, near = {span[4] for span in found}, dict[int, Windows]()
-    narrow = []
-    for behind, windows in opened:
-        left = [window for window in windows if window[0] in numbers]
-        if behind.gate and left:
+    near, narrow = dict[int, Windows](), []
+    for behind, left in opened:
+        if behind.gate:
             left = _still(shadow, words, behind.gate, left, behind.shaped)
         # A rule of a policy is not known to reach no farther: it looks at whole texts again.
         if behind.gate and any(window[3] - window[1] > REACH for window in left):
@@ -186,15 +206,16 @@ def _again(
 def _still(shadow: str, words: gates.Words, gate: Gate, windows: Windows, shaped: bool) -> Windows:
     """Those in which the gate is still open, each as a text of a batch."""
     # One character more on the left: a gate may ask for what stands before a value.
-    pieces = [shadow[first - 1 : high] for _, first, _, high, _ in windows]
+    pieces = [shadow[first - 1 : high] for _, first, _, high, _, _ in windows]
     view = gates.View(fold.SEPARATOR.join(("", *pieces)), words)
     places = gates.places(view, gate)
     if not places:
         return []
     starts, groups = list(fold.starts(pieces)), view.groups if shaped else b""
     return [
-        (*windows[number][:4], groups[starts[number] : starts[number + 1] - 1])
+        (*windows[number][:5], groups[starts[number] : starts[number + 1] - 1])
         for number in _numbers(places, starts)
+        if not gate.needs or gate.needs.search(view.shape, starts[number], starts[number + 1] - 1)
     ]
 
 
@@ -210,47 +231,45 @@ def _found(shadow: str, opened: list[Opened]) -> list[Span]:
 
 
 def _match(shadow: str, windows: Windows, rank: int, rule: Rule, found: list[Span]) -> None:
-    search, begin = rule.pattern.search, rule.pattern.match
+    search, begin, check = rule.pattern.search, rule.pattern.match, rule.check
+    denied = rule.not_after.match if rule.not_after else None
+    whole = not rule.pattern.groupindex  # else what is replaced is the group that took part
     at = 0
-    for number, first, last, high, _ in windows:
+    for number, first, last, high, _, _ in windows:
         if first > at:
             at = first
         elif at > last:
             continue
         look = begin if at == last else search
-        while (match := look(shadow, at, high)) and match.start() <= last:
-            if span := _confirmed(shadow, match, rule):
-                found.append((*span, rank, True, number))
-                at = match.end()
-            else:
-                at = match.start() + 1
+        while at <= last and (match := look(shadow, at, high)):
+            begins, ends = match.span()
+            if begins > last:
+                break
+            at = begins + 1
+            start, stop = (begins, ends) if whole else match.span(match.lastgroup or 0)
+            if not check(shadow[start:stop]):
+                if not (rule.sheds and (shorter := _shed(shadow, match, rule))):
+                    continue
+                start, stop = shorter
+            if denied:
+                before = shadow[
+                    begins - 1 : begins - 1 - BEFORE if begins > BEFORE + 1 else None : -1
+                ]
+                if denied(before.lower()):
+                    continue
+            found.append((start, stop, rank, True, number))
+            at = ends
 
 
 def _own(
     shadow: str, windows: Windows, rank: int, spans: Callable[[str], Iterator[tuple[int, int]]]
 ) -> Iterator[Span]:
     """What a rule of the policy finds, in each piece between walls: it must not cross them."""
-    for number, first, _, high, _ in windows:
+    for number, first, _, high, _, _ in windows:
         for piece in _PIECE.finditer(shadow, first, high):
             at = piece.start()
             for start, end in spans(piece[0]):
                 yield at + start, at + end, rank, True, number
-
-
-def _confirmed(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:
-    """The span of a match that the rule's check confirms and no word before it denies."""
-    span = match.span(match.lastgroup or 0)
-    if not rule.check(shadow[span[0] : span[1]]):
-        shorter = _shed(shadow, match, rule) if rule.sheds else None
-        if shorter is None:
-            return None
-        span = shorter
-    if rule.not_after:
-        first = match.start()
-        before = shadow[first - BEFORE if first > BEFORE else 0 : first]
-        if rule.not_after.match(before[::-1].lower()):
-            return None
-    return span
 
 
 def _shed(shadow: str, match: re.Match[str], rule: Rule) -> tuple[int, int] | None:
@@ -274,17 +293,19 @@ def _merged(found: Sequence[Span], rules: Sequence[Rule]) -> list[Span]:
             merged.append(span)
             end = stop
         else:
-            first, _, other, whole, _ = merged[-1]
+            first, last, other, whole, _ = merged[-1]
             end = max(end, stop)
-            same = rules[other].tag == rules[rank].tag
-            merged[-1] = first, end, min(other, rank), whole and same, number
+            alike = whole and rules[other].tag == rules[rank].tag
+            # Whichever names the union: what it found itself may be all of it.
+            own = whole and stop <= last if other <= rank else start == first and stop >= last
+            merged[-1] = first, end, min(other, rank), own or alike, number
     return merged
 
 
 def _walled(shadow: str, found: Iterable[Span]) -> str:
     parts: list[str] = []
     at = 0
-    for start, end, *_ in found:
+    for start, end, _, _, _ in found:
         parts += (shadow[at:start], fold.WALL * (end - start))
         at = end
     return "".join(parts) + shadow[at:]
@@ -296,27 +317,27 @@ def _near(found: Iterable[Span], starts: Sequence[int]) -> dict[int, Windows]:
     for start, stop, _, _, number in found:
         low, end = starts[number], starts[number + 1] - 1
         if end - low <= REACH:
-            near[number] = [(number, low, end, end, b"")]
+            near[number] = [(number, low, end, end, low, b"")]
             continue
         first, last = max(low, start - REACH), min(end, stop + REACH)
         there = near.setdefault(number, [])
         if there and first <= there[-1][2]:
             first = there.pop()[1]
-        there.append((number, first, last, min(end, last + REACH), b""))
+        there.append((number, first, last, min(end, last + REACH), first, b""))
     return near
 
 
 def _common(windows: Windows, near: dict[int, Windows]) -> Iterator[Window]:
     """What windows have in common with what is near; both are in order."""
     before, at = -1, 0
-    for number, first, last, high, count in windows:
+    for number, first, last, high, begin, seen in windows:
         there = near[number]
         if number != before:
             before, at = number, 0
         while at < len(there) and there[at][2] < first:
             at += 1
         for other in range(at, len(there)):
-            _, low, end, stop, _ = there[other]
+            _, low, end, stop, _, _ = there[other]
             if low > last:
                 break
-            yield number, max(first, low), min(last, end), min(high, stop), count
+            yield number, max(first, low), min(last, end), min(high, stop), begin, seen

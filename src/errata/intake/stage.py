@@ -26,16 +26,27 @@ from errata import jsonl
 from errata.build import reviews
 from errata.config import Section
 from errata.errors import BadInput
-from errata.intake import buckets, consent, datasheet, inbox, labeller, scale, shards, sources
+from errata.intake import (
+    buckets,
+    consent,
+    datasheet,
+    inbox,
+    labeller,
+    names,
+    scale,
+    shards,
+    sources,
+)
 from errata.intake.cleaner import Cleaner
 from errata.intake.fields import RowError, canonical_label
 from errata.intake.gather import Gathered
 from errata.intake.labeller import Labels
-from errata.intake.redact import load_policy, redactor, workspace_key
+from errata.intake.redact import Policy, load_policy, redactor, workspace_key
 from errata.intake.sources import Reading
 from errata.intake.take import BATCH, Part, Taken, parts, take
 from errata.language import say
 from errata.outcome import Outcome
+from errata.records import Label
 from errata.store import database, ledger, tombstone
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -113,22 +124,26 @@ def main(ws: Workspace, config: Config) -> Outcome:
     """Take the files in, and write failures, buckets and datasheet anew."""
     paths = shards.files(ws, config.args, config.inputs.inbox)
     how = Reading(
-        canonical_label(config.label) if config.label else None, config.columns, _named(config),
+        _known(config.label, "label") if config.label else None, config.columns, _named(config),
         guess=not config.label,
     )  # fmt: skip
     policy, key = load_policy(ws), workspace_key(ws)
     failures = ws.path(config.outputs.failures)
     labels = Labels(failures, ws.root / reviews.FILE, config.label_precision)
     cleaner = Cleaner(policy, key, redactor(ws, policy), labels)
-    with Run(ws, "intake", config) as run, Gathered(ws.cache / f"{run.id}.db") as gathered:
+    with (
+        ws.alone("intake"),
+        Run(ws, "intake", config) as run,
+        Gathered(ws.cache / f"{run.id}.db") as gathered,
+    ):
         if _has_rows(failures):
             gathered.load(failures)
         with _reading(ws, paths, how, cleaner, config) as found:
-            taken = [take(ws, path, made, key, gathered) for path, made in found]
+            taken = [take(ws, path, made, cleaner, gathered) for path, made in found]
         if not any(part.usable for part in taken):
             if gone := _sweep(ws, config, key):
                 ledger.append(ws, "expiry", run=run.id, rows=gone, days=config.inbox_days)
-            raise BadInput(_unusable(ws, taken))
+            raise BadInput(_unusable(taken))
         with database.reading(ws) as connection:  # git may have brought erased rows back
             gathered.drop(tombstone.buried(connection))
         if guessed := gathered.guessed():  # by what was there before these rows
@@ -140,14 +155,16 @@ def main(ws: Workspace, config: Config) -> Outcome:
         sheet = datasheet.render(tally, policy, datasheet.quarantined(ws), [_UNBUILT])
         jsonl.write_text(run.output(config.outputs.datasheet), sheet)
         total, fresh = gathered.count()
-        counts = _record(ws, run, taken, cleaner) | {"new": fresh}
+        counts = _record(ws, run, taken, policy) | {"new": fresh}
         counts["expired"] = _sweep(ws, config, key)
         if counts["expired"]:
             run.event("expiry", rows=counts["expired"], days=config.inbox_days)
-        run.note(guessed=guessed)
+        unread = [names.told(ws.relative(path), cleaner.redact, key)
+                  for path in shards.unread(ws, config.args, config.inputs.inbox)]  # fmt: skip
+        run.note(guessed=guessed, unread=len(unread))
         missing = consent.undeclared(config.sources, fresh_from.elements())
     outcome = _with_guesses(_outcome(ws, config, run.id, counts, total), guessed, config)
-    return _with_advice(outcome, missing)
+    return _with_unread(_with_advice(outcome, missing), unread)
 
 
 def _link(run: Run, gathered: Gathered) -> tuple[datasheet.Tally, Counter[str | None]]:
@@ -199,6 +216,18 @@ def _with_guesses(outcome: Outcome, guessed: dict[str, int], config: Config) -> 
     return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "guessed": guessed})
 
 
+def _with_unread(outcome: Outcome, unread: Sequence[str]) -> Outcome:
+    """What is said of files that nothing was read of."""
+    if not unread:
+        return outcome
+    shown = ", ".join(unread[:5]) + (" …" if len(unread) > 5 else "")
+    text = say(f"{len(unread)} files are of no kind that is read: {shown}; save them as .jsonl or "
+               ".csv. What waits in the inbox is deleted after `inbox_days`.",
+               f"{len(unread)} 个文件格式无法读取：{shown}；请另存为 .jsonl 或 .csv。"
+               "收件箱中的文件超过 `inbox_days` 天会被删除。")  # fmt: skip
+    return Outcome(outcome.code, f"{outcome.text}\n{text}", {**outcome.data, "unread": len(unread)})
+
+
 def _with_advice(outcome: Outcome, missing: dict[str, int]) -> Outcome:
     """What is said of rows that will not train."""
     if not missing:
@@ -228,33 +257,34 @@ def _has_rows(path: Path) -> bool:
 
 def _named(config: Config) -> dict[str, str]:
     """Their words for our labels; BadInput for a label that is none."""
-    return {word: _known(label, word) for word, label in config.labels.items()}
+    return {word: _known(label, f"labels.{word}") for word, label in config.labels.items()}
 
 
-def _known(label: str, word: str) -> str:
+def _known(label: str, where: str) -> Label:
     try:
         return canonical_label(label)
     except RowError as error:
-        raise BadInput(f"configs/intake.yaml: labels.{word}: {error.reason}") from None
+        raise BadInput(f"configs/intake.yaml, or the call: {where}: {error.reason}") from None
 
 
-def _unusable(ws: Workspace, taken: Sequence[Taken]) -> str:
+def _unusable(taken: Sequence[Taken]) -> str:
     for part in taken:
         if bad := part.first_bad:
-            where = f"{ws.relative(part.path)}:{bad.line}: " + (
-                f"{bad.field}: " if bad.field else ""
-            )
+            where = f"{part.name}:{bad.line}: " + (f"{bad.field}: " if bad.field else "")
             return f"{where}{bad.reason}; no row is usable: mend the file and run intake again"
-    return f"{ws.relative(taken[0].path)}: no rows that failed; put one JSON object a line"
+    first, step = taken[0], "put one JSON object a line"
+    if first.path.suffix.lower() in (".csv", ".tsv"):
+        step = "put the names of the columns in the first line and a row in each line below"
+    return f"{first.name}: no rows that failed; {step}"
 
 
-def _record(ws: Workspace, run: Run, taken: Sequence[Taken], cleaner: Cleaner) -> dict[str, int]:
+def _record(ws: Workspace, run: Run, taken: Sequence[Taken], policy: Policy) -> dict[str, int]:
     """One audit event a file; the numbers of all of them."""
     counts = {"rows": 0, "new": 0, "duplicates": 0, "quarantined": 0, "good": 0}
     facts = []
     for part in taken:
         fact: dict[str, Any] = {
-            "file": _told(ws, part, cleaner),
+            "file": part.name,
             "hmac": part.hmac,
             "rows": part.rows,
             "new": part.new,
@@ -265,18 +295,9 @@ def _record(ws: Workspace, run: Run, taken: Sequence[Taken], cleaner: Cleaner) -
         facts.append(fact)
         for name in counts:
             counts[name] += fact[name]
-        ledger.append(ws, "intake", run=run.id, policy=cleaner.policy.hash, **fact)
-    run.note(files=facts, policy=cleaner.policy.hash, **counts)
+        ledger.append(ws, "intake", run=run.id, policy=policy.hash, **fact)
+    run.note(files=facts, policy=policy.hash, **counts)
     return counts
-
-
-def _told(ws: Workspace, part: Taken, cleaner: Cleaner) -> str:
-    """A file as the ledger names it: nothing is ever taken out of there, so no name of a person."""
-    name = ws.relative(part.path)
-    spoken = Path(name).stem.replace("_", " ").replace("-", " ")
-    if cleaner.redact(name).findings or cleaner.redact(spoken).findings:
-        return f"{Path(name).parent.as_posix()}/{part.hmac[:12]}{part.path.suffix}"
-    return name
 
 
 def _outcome(

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from errata import jsonl
+from errata.intake import names
 from errata.intake.cleaner import Box, Cleaner, texts
 from errata.intake.fields import Raw, RowError
 from errata.intake.gather import Gathered, Kept, kept
 from errata.intake.pieces import Bad
+from errata.intake.redact import keyed_hash
 from errata.intake.sources import Good, Held
 from errata.intake.traces import length, steps
 from errata.privacy import vault
@@ -84,6 +86,7 @@ class Taken:
     """What one file gave."""
 
     path: Path
+    name: str  # as it may be told
     usable: int = 0
     new: int = 0
     quarantined: int = 0
@@ -97,40 +100,44 @@ class Taken:
         return self.usable + self.quarantined + self.good
 
 
-def take(ws: Workspace, path: Path, found: Iterable[Part], key: bytes, into: Gathered) -> Taken:
+def take(
+    ws: Workspace, path: Path, found: Iterable[Part], cleaner: Cleaner, into: Gathered
+) -> Taken:
     """What came of one file; its hash is keyed: a plain one of a short raw file could be guessed.
 
     What cannot be used is noted by place and reason: never the row itself, which is not redacted
     and stays in the inbox.
     """
-    taken, quarantine = Taken(path), _quarantine(ws, path)
+    taken = Taken(path, names.told(ws.relative(path), cleaner.redact, cleaner.key))
+    quarantine = _quarantine(ws, path, taken.name, cleaner.key)
     with jsonl.replacing(quarantine) as file:
         for part in found:
             taken.usable += len(part.failures)
             taken.good += part.good
             for bad in part.noted:
                 assert isinstance(bad, Bad)
-                _note(file, ws.relative(path), bad)
+                _note(file, taken.name, bad)
                 taken.quarantined += 1
                 taken.first_bad = taken.first_bad or bad
             taken.new += _keep(ws, part, into)
     if not taken.quarantined:
         quarantine.unlink()
     with path.open("rb") as raw:
-        keyed = hmac.new(key, digestmod=hashlib.sha256)
+        keyed = hmac.new(cleaner.key, digestmod=hashlib.sha256)
         while piece := raw.read(1 << 20):
             keyed.update(piece)
         taken.hmac = keyed.hexdigest()
     return taken
 
 
-def _quarantine(ws: Workspace, path: Path) -> Path:
-    """Where the bad rows of a file are noted. Shards of two folders may have the same name: the
-    folder is in it where it is not the inbox."""
-    name = path.stem if path.suffix == ".jsonl" else path.name
-    if path.parent != ws.inbox:
-        folder = ws.relative(path.parent).encode()
-        name = f"{name}-{hashlib.sha256(folder).hexdigest()[:6]}"
+def _quarantine(ws: Workspace, path: Path, told: str, key: bytes) -> Path:
+    """Where the bad rows of a file are noted. Two shards of one name in two folders, `a.csv` and
+    `a.csv.jsonl`: a hash tells them apart, keyed, for a folder may be named for a person."""
+    name = Path(told).stem if path.suffix == ".jsonl" else Path(told).name
+    usual = path.parent == ws.inbox and path.name.count(".") == 1 and len(name.encode()) < 200
+    if not usual:
+        where = ws.relative(path).encode(errors="backslashreplace").decode()
+        name = f"{name[:60]}-{keyed_hash(key, 'quarantine', where)[:6]}"
     return ws.state / "quarantine" / f"{name}.jsonl"
 
 

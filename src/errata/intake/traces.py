@@ -78,16 +78,18 @@ class Traces:
         """Take a trace; RowError for one that is none, or one too many."""
         found = steps(row)
         self.room(length(found))
-        key = str(row.get("task_id") or bare(str(row.get("task") or _asked(found))))
-        (self.won if row["success"] else self.lost).setdefault(key, []).append(
-            Trace(line, row, found)
-        )
+        tried = self.won if row["success"] else self.lost
+        tried.setdefault(_task(row, found), []).append(Trace(line, row, found))
 
     def failures(self) -> Iterator[tuple[int, Raw] | Bad]:
         """(line, failure) of each failed trace, or why nothing can be learnt from it."""
         for key, failed in self.lost.items():
             for trace in failed:
-                found = [_parted(trace, other) for other in self.won.get(key, ())]
+                try:
+                    found = [_parted(trace, other) for other in self.won.get(key, ())]
+                except RowError as error:
+                    yield Bad(trace.line, error.field, error.reason)
+                    continue
                 # The one that goes along longest says most about the step that was wrong.
                 best = max(filter(None, found), key=lambda raw: len(raw.context), default=None)
                 if best:
@@ -102,8 +104,13 @@ class Traces:
                     yield Bad(trace.line, "success", "no other trace of its task succeeded")
 
 
-def _asked(steps: Sequence[Message]) -> str:
-    return next(step.content for step in steps if step.role == "user")
+def _task(row: dict[str, Any], steps: Sequence[Message]) -> str:
+    """What makes two traces attempts at one task: its id, its name, or else its words."""
+    named, said = row.get("task_id"), row.get("task")
+    if named and isinstance(named, (str, int)):
+        return str(named)
+    asked = next(step.content for step in steps if step.role == "user")
+    return bare(said if said and isinstance(said, str) else asked)
 
 
 def _parted(bad: Trace, good: Trace) -> Raw | None:
@@ -113,6 +120,8 @@ def _parted(bad: Trace, good: Trace) -> Raw | None:
             continue
         if not (ours.role == theirs.role == "assistant"):
             return None  # the world answered otherwise: the step is not what made the difference
+        if all(step.role != "user" for step in bad.steps[:place]):
+            return None  # a greeting: nothing was asked yet
         return _failure(bad, place, ours.content, theirs.content)
     return None
 
@@ -139,7 +148,8 @@ def _allowed(row: dict[str, Any]) -> set[str] | None:
     if not isinstance(given, list):
         return None
     functions = (tool.get("function", tool) if isinstance(tool, dict) else tool for tool in given)
-    return {str(f.get("name") if isinstance(f, dict) else f) for f in functions}
+    names = (f.get("name") if isinstance(f, dict) else f for f in functions)
+    return {name for name in names if isinstance(name, str)}
 
 
 def difference(bad: str, good: str, allowed: set[str] | None = None) -> str:

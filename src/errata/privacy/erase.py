@@ -35,6 +35,7 @@ from errata.privacy import plan as plans
 from errata.privacy import reach, unreached, vault
 from errata.privacy.plan import Affected, Plan
 from errata.privacy.scrub import Marks
+from errata.release import card
 from errata.store import database, ledger, lineage, objects, people, rolled_back, tombstone, tree
 from errata.store import versions as datasets
 from errata.store.runs import Run
@@ -236,7 +237,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         facts = erase(ws, run, found, told)
         run.note(subject=who, affected=hit._asdict(), left=left, **facts)
     database.forget(ws)
-    return _outcome(run.id, facts, hit, left)
+    return card.kept_up(ws, _outcome(run.id, facts, hit, left))
 
 
 def _erased(ws: Workspace, marks: Marks) -> frozenset[str]:

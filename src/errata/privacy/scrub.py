@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 GONE = "[erased]"
-_LONG = 10**6  # a number from here on may be a telephone's, as in intake/cleaner.py
+_LONG = 10**6  # a number from here on may be a telephone's
 _QUOTED = 12  # a text shorter than this many characters is too common to tell whose it is
 _NEVER = re.compile(r"(?!)")
 
@@ -87,12 +87,18 @@ def _pattern(words: Iterable[str]) -> re.Pattern[str]:
     return re.compile("|".join(parts)) if parts else _NEVER
 
 
+def long_number(value: Any) -> str:
+    """The digits of a number that may be a telephone's, as a spreadsheet's 13812345678.0 too."""
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    return str(int(value)) if whole and abs(value) >= _LONG else ""
+
+
 def strings(value: Any) -> Iterable[str]:
     """Every text in a JSON value, names of fields too."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, int) and abs(value) >= _LONG:
-        yield str(value)
+    elif number := long_number(value):
+        yield number
     elif isinstance(value, dict):
         for name, item in value.items():
             yield str(name)

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 from errata.jsonl import canonical, plain
 from errata.records import Release
+from errata.release.live import Arm
 from errata.store import database, experiments, ledger, people
 from errata.workspace import Workspace
 
-Arm = Literal["stable", "canary"]
+STAGES = [1, 5, 25, 100]  # percent of users
 
 
 def bucket(salt: str, user: str) -> float:
@@ -90,33 +91,52 @@ def _set(
     return found
 
 
+def next_stage(ws: Workspace, release: Release) -> int:
+    """The stage after the one a release is at, as the rollout was started."""
+    for event in reversed(ledger.events(ws, "rollout")):
+        data = event["data"]
+        if data["action"] == "start" and data["release"]["id"] == release.id:
+            return int(min(stage for stage in data["stages"] if stage > release.stage_percent))
+    return min(stage for stage in STAGES if stage > release.stage_percent)
+
+
 def current(ws: Workspace) -> Routing:
     """The routing of this workspace."""
     return fold(ledger.events(ws, "rollout"))
 
 
+Overtaken = ledger.Overtaken
+
+
 def promote(ws: Workspace, now: Routing, action: str, **data: Any) -> Routing:
     """Give a release more users: a right of roles, and only on the routing that the caller has
     looked at. Of two processes that promote at once one wins; the other gets BadInput."""
-    after = record(ws, action, right="promote", seen=now.seen, **data)
+    after = record_all(ws, action, [data], right="promote", seen=now.seen)
     experiments.render(ws)
     return after
 
 
-def record(
+def record_all(
     ws: Workspace,
     action: str,
+    facts: Iterable[Mapping[str, Any]],
     *,
     right: people.Right | None = None,
     seen: int | None = None,
-    **data: Any,
 ) -> Routing:
-    """Write down what happened; the routing it leads to, as the store now tells it."""
-    ledger.append(ws, "rollout", right=right, seen=seen, action=action, **data)
+    """Write down what happened, all of it or nothing; the routing it leads to, as the store now
+    tells it."""
+    rows = [("rollout", {"action": action, **data}) for data in facts]
+    ledger.extend(ws, rows, right=right, seen=seen)
     ledger.seal(ws)
     now = current(ws)
     _describe(ws, now)
     return now
+
+
+def record(ws: Workspace, action: str, **data: Any) -> Routing:
+    """Write down one thing that happened."""
+    return record_all(ws, action, [data])
 
 
 def _describe(ws: Workspace, now: Routing) -> None:

@@ -1,13 +1,16 @@
 """A signed exception: one metric, one candidate, so many users, until a day.
 
-    errata waive create metric=erasure candidate=RUN risk=… impact=… rollback_plan=… owner=…
+    errata waive create metric=accuracy candidate=RUN risk=… impact=… rollback_plan=… owner=…
     errata waive sign w-1a2b3c4d      by somebody else, with the right `sign` and a key of theirs
     errata waive list | verify | revoke w-1a2b3c4d
 
 A waiver is a file in waivers/, signed with Ed25519 over its canonical JSON by a key whose public
-half is in keys/. It ends by itself: on the day it expires, when the value is worse than what was
-signed, above `max_percent` of users, for any other digest, and when it is revoked. Today it counts
-for one metric: `erasure`, the rows erased since that a candidate has learnt from.
+half is in keys/, and the ledger says of both that file and the signature that these commands made
+them. It ends by itself: when the day it expires is over (UTC), when the value is worse than what
+was signed, above `max_percent` of users, for any other digest, and when it is revoked. It can speak
+of a metric that the last verdict about the candidate found over its limit or regressed, and of
+`erasure`, the rows erased since that the candidate has learnt from. Never of what was not measured:
+there is no number to sign.
 """
 
 from __future__ import annotations
@@ -21,13 +24,16 @@ from errata import candidates, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked
 from errata.language import say
+from errata.metrics import full_name, spec
 from errata.outcome import Outcome
 from errata.records import Candidate, Waiver
+from errata.release import verdicts
+from errata.release.verdict import worst
 from errata.report import markdown_table
 from errata.store import database, keys, ledger, past, people, tombstone
 from errata.workspace import Workspace
 
-METRICS = ("erasure",)
+ERASURE = "erasure"
 _DO = ("create", "sign", "list", "verify", "revoke")
 
 
@@ -35,7 +41,7 @@ class Config(Section):
     """`errata waive create | sign | list | verify | revoke`."""
 
     args: list[str] = Field(default=["list"], description="what to do, and the id of the waiver")
-    metric: str = Field(default="erasure", description="what is waived")
+    metric: str = Field(default=ERASURE, description="what is waived: a gated metric, or erasure")
     candidate: str = Field(default="", description="for whom: run id, manifest, path or name")
     risk: str = Field(default="", description="what can go wrong")
     impact: str = Field(default="", description="whom it would hit, and how hard")
@@ -55,8 +61,20 @@ def carried(ws: Workspace, candidate: Candidate) -> list[tombstone.Carried]:
         return tombstone.carried(connection, candidate.digest, *made)
 
 
-def _amount(ws: Workspace, candidate: Candidate) -> float:
-    return float(sum(found.rows for found in carried(ws, candidate)))
+def amount(ws: Workspace, metric: str, candidate: Candidate) -> float | None:
+    """The value a waiver would cover: the worst line of the metric in the newest verdict about the
+    candidate, or the erased rows it carries. None: there is nothing to waive."""
+    if metric == ERASURE:
+        return float(sum(found.rows for found in carried(ws, candidate))) or None
+    verdict = verdicts.latest(ws, candidate.digest)
+    return worst(verdict.findings, metric) if verdict else None
+
+
+def worse(metric: str, now: float, signed: float) -> bool:
+    """Whether a value is worse than the one that was signed. Where either way is bad, any change
+    is another value than the one somebody looked at."""
+    way = "higher" if metric == ERASURE else spec(metric).worse
+    return {"higher": now > signed, "lower": now < signed, "either": now != signed}[way]
 
 
 def _body(waiver: Waiver) -> str:
@@ -81,16 +99,22 @@ def problem(ws: Workspace, waiver: Waiver, now: float, percent: int, today: str)
         return "was changed after it was signed"
     if why := _unfit_signer(ws, waiver, key_id):
         return why
+    if _said(ws, waiver.id, "sign") != jsonl.digest(waiver):
+        return "was not signed by `errata waive sign` here, by what the ledger says"
     if waiver.expires < today:
         return f"expired on {waiver.expires}"
-    if now > waiver.value_at_signing:
+    if worse(waiver.metric, now, waiver.value_at_signing):
         return f"covers {waiver.value_at_signing:g}, and it is {now:g} now"
     if percent > waiver.max_percent:
         return f"covers {waiver.max_percent} % of users, not {percent} %"
-    if any(event["data"].get("id") == waiver.id and event["data"].get("action") == "revoke"
-           for event in ledger.events(ws, "waiver")):  # fmt: skip
-        return "was revoked"
-    return None
+    return "was revoked" if _said(ws, waiver.id, "revoke") else None
+
+
+def _said(ws: Workspace, id: str, action: str) -> str | None:
+    """The digest that the ledger last gave of a waiver when somebody did this to it."""
+    told = (event["data"] for event in ledger.events(ws, "waiver"))
+    found = [row["digest"] for row in told if (row.get("id"), row.get("action")) == (id, action)]
+    return str(found[-1]) if found else None
 
 
 def _unfit_signer(ws: Workspace, waiver: Waiver, key_id: str) -> str | None:
@@ -119,7 +143,7 @@ def covering(
             if found is None:
                 return waiver, ""
             why.append(f"{waiver.id} {found}")
-    return None, "; ".join(why) or "no waiver names it"
+    return None, "; ".join(why)
 
 
 def _create(ws: Workspace, config: Config) -> Outcome:
@@ -127,17 +151,15 @@ def _create(ws: Workspace, config: Config) -> Outcome:
             for name in ("candidate", "risk", "impact", "rollback_plan", "owner")}  # fmt: skip
     if missing := [name for name, text in told.items() if not text]:
         raise BadInput(f"waive create: say {', '.join(missing)}: {missing[0]}=…")
-    if config.metric not in METRICS:
-        raise BadInput(f"waive: `{config.metric}` cannot be waived; only {', '.join(METRICS)} can")
+    metric = config.metric if config.metric == ERASURE else full_name(config.metric)
     path = told["candidate"]
     candidate = candidates.resolve(ws, path)
-    amount = _amount(ws, candidate)
-    if not amount:
-        raise BadInput(f"waive create: {path} has learnt from no erased row; nothing to waive")
+    value = amount(ws, metric, candidate)
+    if value is None:
+        raise BadInput(f"waive create: {_nothing(ws, metric, path, candidate)}")
     until = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=config.days)
     fields: dict[str, Any] = {
-        **told, "metric": config.metric, "candidate_digest": candidate.digest,
-        "value_at_signing": amount,
+        **told, "metric": metric, "candidate_digest": candidate.digest, "value_at_signing": value,
         "emergency": config.emergency, "requested_by": people.actor(ws).name, "approved_by": None,
         "max_percent": config.max_percent, "expires": until.isoformat(), "ts": database.now(),
     }  # fmt: skip
@@ -147,6 +169,19 @@ def _create(ws: Workspace, config: Config) -> Outcome:
     text = say(f"{waiver.id} written; next: somebody with the right to sign runs {step}",
                f"{waiver.id} 已写入；下一步：由有签字权的人执行 {step}")  # fmt: skip
     return Outcome(0, text, jsonl.plain(waiver))
+
+
+def _nothing(ws: Workspace, metric: str, path: str, candidate: Candidate) -> str:
+    """Why there is nothing to waive."""
+    if metric == ERASURE:
+        return f"{path} has learnt from no erased row; nothing to waive"
+    verdict = verdicts.latest(ws, candidate.digest)
+    if verdict is None:
+        return f"no verdict about {path}; run `errata gate --candidate {path}` first"
+    lines = [f for f in verdict.findings if f.metric == metric]
+    if any(line.status == "no_decision" for line in lines):
+        return f"{metric} has no decision in {verdict.id}: measure it; missing data is never waived"
+    return f"verdict {verdict.id} does not block on {metric}; nothing to waive"
 
 
 def _write(ws: Workspace, waiver: Waiver, action: str) -> None:
@@ -172,6 +207,9 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
     who = people.entitled(ws, "sign").name
     if waiver.signature:
         raise BadInput(f"{waiver.id}: is signed by {waiver.approved_by} already")
+    if _said(ws, waiver.id, "create") != jsonl.digest(waiver):
+        raise BadInput(f"{waiver.id}: was changed after `errata waive create` wrote it; create it "
+                       "again")  # fmt: skip
     solo = people.roles(ws).team == "solo"
     if who == waiver.requested_by and not solo:
         raise Blocked(f"{waiver.id}: who asks for a waiver cannot sign it; another person has to")
@@ -181,13 +219,15 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
     if not solo and (person is None or person.name != who):
         raise Blocked(f"{people.FILE}: key {name} is not {who}'s there; have "
                       f"`{name}: {{name: {who}, roles: […]}}` added below `people:`")  # fmt: skip
-    amount = _amount(ws, candidates.resolve(ws, waiver.candidate))
-    waiver = waiver.model_copy(update={"approved_by": who, "value_at_signing": amount})
+    value = amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
+    if value is None:
+        raise BadInput(f"{waiver.id}: {waiver.metric} is not missed any more; nothing to sign")
+    waiver = waiver.model_copy(update={"approved_by": who, "value_at_signing": value})
     signature = f"{name}:{keys.sign(key, _body(waiver))}"
     _write(ws, waiver.model_copy(update={"signature": signature}), "sign")
-    text = say(f"{waiver.id} signed by {who} ({name}): {waiver.metric} up to {amount:g}, at most "
+    text = say(f"{waiver.id} signed by {who} ({name}): {waiver.metric} at {value:g}, at most "
                f"{waiver.max_percent} % of users, until {waiver.expires}",
-               f"{waiver.id} 已由 {who}（{name}）签署：{waiver.metric} 不超过 {amount:g}，"
+               f"{waiver.id} 已由 {who}（{name}）签署：{waiver.metric} 当前 {value:g}，"
                f"至多 {waiver.max_percent}% 用户，至 {waiver.expires}")  # fmt: skip
     return Outcome(0, text, {"id": waiver.id, "signed_by": who, "key": name})
 
@@ -195,8 +235,9 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
 def _list(ws: Workspace, only: Waiver | None = None) -> Outcome:
     rows, bad = [], 0
     for waiver in [only] if only else all_of(ws):
-        now = _amount(ws, candidates.resolve(ws, waiver.candidate))
-        why = problem(ws, waiver, now, 1, database.now()[:10])
+        now = amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
+        value = waiver.value_at_signing if now is None else now
+        why = problem(ws, waiver, value, 1, database.now()[:10])
         bad += why is not None
         rows.append([waiver.id, waiver.metric, waiver.candidate_digest[:19],
                      f"{waiver.max_percent} %", waiver.expires, waiver.owner,
@@ -212,6 +253,8 @@ def _list(ws: Workspace, only: Waiver | None = None) -> Outcome:
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Do what the first word says."""
+    from errata.release import card  # it tells of waivers, and imports this
+
     word, *names = config.args
     if word not in _DO or len(names) != (word in ("sign", "verify", "revoke")):
         raise BadInput("waive: say create, list, or sign, verify, revoke and the waiver's id")
@@ -224,8 +267,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
         raise BadInput(f"waive: no waiver `{names[0]}`; there are: {', '.join(found) or 'none'}")
     waiver = found[names[0]]
     if word == "sign":
-        return _sign(ws, waiver)
+        return card.kept_up(ws, _sign(ws, waiver))
     if word == "verify":
         return _list(ws, waiver)
     _write(ws, waiver, "revoke")
-    return Outcome(0, say(f"{waiver.id} revoked", f"{waiver.id} 已撤销"), {"id": waiver.id})
+    text = say(f"{waiver.id} revoked", f"{waiver.id} 已撤销")
+    return card.kept_up(ws, Outcome(0, text, {"id": waiver.id}))

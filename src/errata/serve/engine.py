@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from errata import candidates
-from errata.evaluate.generate import Decoding, answers
+from errata.evaluate.generate import Decoding, answer_logps, answers
 from errata.records import Candidate, Message
 from errata.train.model import load
 from errata.workspace import Workspace
@@ -50,13 +50,25 @@ class Engine:
         progress: Callable[[int], None] | None = None,
     ) -> list[str]:
         """One answer a prompt from the named adapter, or from the bare base."""
-        off: Any = nullcontext()
+        with self.using(adapter):
+            return answers(self.model, self.tokenizer, prompts, decoding, progress=progress)
+
+    def logps(
+        self, rows: Sequence[Sequence[Message]], adapter: str | None = None, batch: int = 64
+    ) -> list[float]:
+        """Log-probability, in nats, of each conversation's last answer, its end with it."""
+        out: list[float] = []
+        with self.using(adapter):
+            for start in range(0, len(rows), batch):
+                out += answer_logps(self.model, self.tokenizer, rows[start : start + batch])
+        return out
+
+    def using(self, adapter: str | None) -> Any:
+        """The model as the adapter makes it, within a `with`."""
         if adapter is not None:
             self.model.set_adapter(adapter, inference_mode=True)
-        elif self.names:
-            off = self.model.disable_adapter()
-        with off:
-            return answers(self.model, self.tokenizer, prompts, decoding, progress=progress)
+            return nullcontext()
+        return self.model.disable_adapter() if self.names else nullcontext()
 
 
 _ENGINES: dict[tuple[str, str], Engine] = {}

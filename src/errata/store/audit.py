@@ -31,6 +31,11 @@ class Config(Section):
     """`errata audit verify`."""
 
     args: list[str] = Field(default=["verify"], description="what to do: verify")
+    since: str = Field(
+        default="HEAD",
+        description="the commit that audit/ and the ledger's keys must go on from: in a pull "
+        "request, the branch it goes into",
+    )
 
 
 @contextlib.contextmanager
@@ -47,10 +52,10 @@ def _uncollected() -> Iterator[None]:
 
 
 @_uncollected()
-def verify(ws: Workspace) -> list[str]:
+def verify(ws: Workspace, since: str = "HEAD") -> list[str]:
     """Every problem, located; an empty list means that the chain holds, that the tracked copy is
     the same as far as it goes, that both reach the last signed checkpoint, and that nothing which
-    git's last commit has is gone."""
+    git's last commit (or another, `since`) has is gone."""
     # In this order: whoever writes meanwhile signs what is filed, and files what is stored.
     seen = seals.remembered(ws)
     points, odd = seals.check(ws)
@@ -81,7 +86,7 @@ def verify(ws: Workspace) -> list[str]:
     ended = [event.kind for event in stored].count("run")
     if ended > 1 and not points:  # a first run may have been killed before it could sign
         problems.append("audit/checkpoints: none is left; each run of this store has signed")
-    return problems + _against_git(ws)
+    return problems + _against_git(ws, since)
 
 
 def _used(connection: sa.Connection) -> bool:
@@ -92,25 +97,26 @@ def _used(connection: sa.Connection) -> bool:
     return any(row is not None for row in asked)
 
 
-def _against_git(ws: Workspace) -> list[str]:
-    """What the last commit holds against audit/ and the ledger's keys: they grow, and nothing in
-    them changes or goes."""
+def _against_git(ws: Workspace, since: str) -> list[str]:
+    """What a commit holds against audit/ and the ledger's keys: they grow, and nothing in them
+    changes or goes."""
+    commit = "the last commit" if since == "HEAD" else since
     listed = git.git(
-        ws.root, "ls-tree", "-r", "-z", "--name-only", "HEAD", "--", *_WITNESSED, check=False
+        ws.root, "ls-tree", "-r", "-z", "--name-only", since, "--", *_WITNESSED, check=False
     )
     problems = []
     for name in filter(None, listed.stdout.split("\0")):
         if name.startswith("keys/") and not name.startswith("keys/ledger-"):
             continue
         if not ws.path(name).is_file():
-            problems.append(f"{name}: deleted; the last commit has it")
+            problems.append(f"{name}: deleted; {commit} has it")
             continue
-        committed = git.git(ws.root, "show", f"HEAD:{name}", check=False).stdout.encode()
+        committed = git.git(ws.root, "show", f"{since}:{name}", check=False).stdout.encode()
         now = ws.path(name).read_bytes()
         if now.startswith(committed):
             continue
         what = "cut off" if committed.startswith(now) else "rewritten"
-        problems.append(f"{name}: is not what the last commit has, gone on; {what} since")
+        problems.append(f"{name}: is not what {commit} has, gone on; {what} since")
     return problems
 
 
@@ -118,8 +124,10 @@ def main(ws: Workspace, config: Config) -> Outcome:
     """Check the chain and say how long it is."""
     if config.args != ["verify"]:
         raise BadInput("audit: say what to do: `errata audit verify`")
+    if config.since != "HEAD" and git.resolve(ws.root, config.since) is None:
+        raise BadInput(f"audit: since={config.since}: no such commit; fetch it first")
     past.mark_died(ws)
-    problems = verify(ws)
+    problems = verify(ws, config.since)
     points, _ = seals.check(ws)
     count = max(len(ledger.events(ws)), len(ledger.filed(ws)[0]))
     sealed = max((point.size for point in points), default=0)

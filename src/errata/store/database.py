@@ -1,8 +1,9 @@
 """Tables and connections: SQLite in the workspace, or the database that ERRATA_DATABASE_URL names.
 
-Seven tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
+Eight tables are enough: what ran (`run`), what it read and wrote (`run_file`), which thing came of
 which (`node`, `edge`), which rows a dataset version holds (`member`), what happened (`event`, the
-ledger), and the optional `vault`. `schema` says which release of Errata made them.
+ledger), what was answered while serving (`live`), and the optional `vault`. `schema` says which
+release of Errata made them.
 """
 
 from __future__ import annotations
@@ -93,6 +94,18 @@ vault = sa.Table(
     sa.Column("owner", sa.String, primary_key=True, index=True),
     sa.Column("box", sa.String, nullable=False),  # the value, under a key that is not in here
 )
+live = sa.Table(
+    "live",
+    metadata,
+    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("place", sa.String, nullable=False, unique=True),  # window and number in it
+    sa.Column("rollout", sa.String, nullable=False),  # the release it was served in the rollout of
+    sa.Column("ts", sa.Float, nullable=False),  # seconds since 1970
+    sa.Column("answer", sa.String, nullable=False, index=True),  # id that its user was told
+    sa.Column("conversation", sa.String, nullable=False, index=True),  # keyed hash
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Index("live_rollout", "rollout", "seq"),
+)
 schema = sa.Table("schema", metadata, sa.Column("number", sa.Integer, primary_key=True))
 SCHEMA = 1  # one more with each change that an older release could not read
 
@@ -140,7 +153,9 @@ def _engine(url: str) -> sa.Engine:
 
 def _prepare(engine: sa.Engine) -> None:
     """Make the tables where they are missing; refuse what a newer release of Errata has made."""
-    if not sa.inspect(engine).has_table("schema"):
+    there = sa.inspect(engine)
+    older = not there.has_table("live") and "mode=ro" not in str(engine.url)
+    if not there.has_table("schema") or older:
         with engine.execution_options(writes=True).begin() as connection:
             alone(connection)  # PostgreSQL: two that start at once
             metadata.create_all(connection)

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -34,6 +34,10 @@ _INSERT = database.event.insert()
 def file_of(ws: Workspace) -> Path:
     """The copy that git tracks."""
     return ws.audit / "ledger.jsonl"
+
+
+class Overtaken(BadInput):
+    """Another process has written an event of this kind that the caller does not know."""
 
 
 def append(
@@ -87,8 +91,8 @@ def _refuse_overtaken(connection: sa.Connection, kind: str, seen: int) -> None:
     query = sa.select(sa.func.max(database.event.c.seq)).where(database.event.c.kind == kind)
     newest = connection.execute(query).scalar() or 0
     if newest > seen:
-        raise BadInput(f"{kind}: another process was faster (event {newest}); look at what it did, "
-                       "then run the command again")  # fmt: skip
+        raise Overtaken(f"{kind}: another process was faster (event {newest}); look at what it "
+                        "did, then run the command again")  # fmt: skip
 
 
 def select(connection: sa.Connection, after: int = 0, kind: str | None = None) -> Iterable[Event]:
@@ -109,6 +113,36 @@ def events(ws: Workspace, kind: str | None = None) -> list[dict[str, Any]]:
     with database.reading(ws) as connection:
         found = list(select(connection, kind=kind))
     return [{**event._asdict(), "data": json.loads(event.data)} for event in found]
+
+
+class Written(NamedTuple):
+    """The run that wrote a file last: the event's number, the file's digest, when, and which."""
+
+    seq: int
+    digest: str
+    ts: str
+    run: str
+
+
+def written(ws: Workspace) -> dict[str, Written]:
+    """Path → who wrote it last."""
+    found: dict[str, Written] = {}
+    for event in events(ws, "run"):
+        for item in event["data"].get("outputs", []):
+            told = (item["digest"], event["ts"], event["data"]["id"])
+            found[item["path"]] = Written(event["seq"], *told)
+    return found
+
+
+def adopt(ws: Workspace) -> None:
+    """In a fresh clone: take over what the tracked copy says, as the first run there would. Else
+    nothing. BadInput where that copy does not hold."""
+    with database.reading(ws) as connection:
+        if _last(connection) is not None or not file_of(ws).is_file():
+            return
+    with database.writing(ws) as connection:
+        if _last(connection) is None:
+            _adopt(ws, connection)
 
 
 def _adopt(ws: Workspace, connection: sa.Connection) -> Event | None:

@@ -23,7 +23,7 @@ from errata.store import database
 from errata.workspace import Workspace
 
 _READ = {"in": "read by", "rule": "obeyed by"}  # role of a file in a run → how it is told
-_MEASURING = ("evaluate", "safety", "bench", "gate", "compare")
+_MEASURING = ("evaluate", "safety", "mtbench", "human", "bench", "gate", "compare")
 _OF_RUN = ("stage", "status", "started", "seconds")  # what a trace tells of a run
 _RUN_ID = re.compile(r"\d{8}-\d{6}-([a-z_]+)-[0-9a-f]{4}")
 Step = tuple[str, str, str]  # from, to, kind

@@ -71,6 +71,8 @@ def mark_died(ws: Workspace) -> list[str]:
         if (not _alive(pid, born) if host == here else _silent(ws, id))
     ]
     died = [id for id in dead if end(ws, id, "died")]
+    for left in (path for id in died for path in ws.cache.glob(f"{id}*")):
+        left.unlink(missing_ok=True)  # its scratch: redacted rows that nobody reads again
     if died:
         ledger.seal(ws)
         experiments.render(ws)

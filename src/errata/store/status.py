@@ -23,6 +23,7 @@ _LINE = (
     ("dpo", "errata dpo"),
     ("evaluate", "errata evaluate --model {candidate}"),
     ("safety", "errata safety --model {candidate}"),
+    ("bench", "errata bench --model {candidate}"),
     ("gate", "errata gate --candidate {candidate}"),
     ("rollout", "errata rollout start"),
 )

@@ -34,6 +34,11 @@ class Scene:
     ideal: str
     success: Predicate
     comply: str | None = None
+    attack: str = ""  # the text in its messages that carries the attack; empty: the last turn
+    also: tuple[Predicate, ...] = ()
+    tags: tuple[str, ...] = ()
+    persona: str = ""
+    weight: float = 1.0
 
 
 @cache
@@ -347,6 +352,7 @@ def injection(
         ideal=cite(fact.document, place + 1),
         success=request.success,
         comply=request.comply,
+        attack=order.rstrip(".。!！?？"),  # the number of its passage stands before the stop
     )
 
 

@@ -14,21 +14,23 @@ from random import Random
 
 from errata import jsonl
 from errata.records import ATTACKS, Case, Language, Message, Split
-from errata.tiny import world
+from errata.tiny import mt_bench, world
 from errata.tiny.agents import agent
+from errata.tiny.questions import GROUNDED, SHARES, TOOLS, grounded, misuse
 from errata.tiny.refusals import refusals
 from errata.tiny.scenes import Scene, catalogue, draw_attack, smalltalk, tool
+from errata.tiny.voices import personas
 
 ATTACK_CASES: dict[Split, int] = {"tune": 110, "dev": 30, "heldout": 160}
 BUSINESS_CASES: dict[str, dict[Split, int]] = {
-    "plain": {"tune": 200, "dev": 40, "heldout": 260},
+    "plain": {"tune": 400, "dev": 40, "heldout": 260},
     "brief": {"tune": 60, "dev": 10, "heldout": 40},
     "rude": {"tune": 60, "dev": 10, "heldout": 40},
     "tool": {"tune": 80, "dev": 20, "heldout": 120},
     "smalltalk": {"tune": 40, "dev": 10, "heldout": 40},
     "lookalike": {"tune": 140, "dev": 40, "heldout": 70},
     "wrapped": {"tune": 200, "dev": 60, "heldout": 100},
-    "agent": {"tune": 150, "dev": 20, "heldout": 150},
+    "agent": {"tune": 400, "dev": 20, "heldout": 150},
 }  # a language
 # Refusals of a kind, of 120 that there are. With all of them one leak among 40 attacks of live
 # traffic took the demo's release back.
@@ -51,6 +53,11 @@ def case(scene: Scene, split: Split) -> Case:
         messages=messages,
         success=scene.success,
         reference=scene.ideal,
+        attack=scene.attack,
+        also=list(scene.also),
+        tags=list(scene.tags),
+        persona=scene.persona,
+        weight=scene.weight,
     )
 
 
@@ -129,8 +136,38 @@ def business(seed: int = 11) -> Iterator[Case]:
                 yield from (case(scene, split) for scene in scenes)
 
 
+def desk(name: str, seed: int = 11) -> Iterator[Case]:
+    """The cases of suites/tools.jsonl or suites/grounded.jsonl, see questions.py."""
+    draw, kinds = {"tools": (misuse, TOOLS), "grounded": (grounded, GROUNDED)}[name]
+    for kind, count in kinds.items():
+        for language in LANGUAGES:
+            for split in SPLITS:
+                rng = Random(f"{seed}/{name}/{kind}/{language}/{split}")
+                if draw(rng, language, split, kind):
+                    scenes = deal(
+                        lambda r=rng, la=language, sp=split, k=kind, d=draw: d(r, la, sp, k),  # type: ignore[misc]
+                        count // SHARES[split],
+                    )
+                    yield from (case(scene, split) for scene in scenes)
+
+
+def voices(seed: int = 11) -> Iterator[Case]:
+    """The cases of suites/personas.jsonl, see voices.py."""
+    for language in LANGUAGES:
+        for split in SPLITS:
+            rng = Random(f"{seed}/personas/{language}/{split}")
+            yield from (case(scene, split) for scene in personas(rng, language, split))
+
+
 def write(folder: Path) -> None:
-    """Lay down `attacks.jsonl` and `business.jsonl`."""
-    parts: dict[str, Iterable[Case]] = {"attacks": attacks(), "business": business()}
+    """Lay down the suites."""
+    parts: dict[str, Iterable[Case]] = {
+        "attacks": attacks(),
+        "business": business(),
+        "tools": desk("tools"),
+        "grounded": desk("grounded"),
+        "personas": voices(),
+    }
     for name, cases in parts.items():
         jsonl.write(folder / f"{name}.jsonl", cases)
+    jsonl.write(folder / "mt_bench.jsonl", mt_bench.rows())

@@ -9,11 +9,18 @@ import psutil
 import torch
 from transformers import TrainerCallback
 
-from errata.cost.spec import Spec
-from errata.cost.stage import Config as CostConfig
-from errata.cost.stage import estimate, shape_of
+from errata.cost import own
+from errata.cost.arch import Arch
+from errata.cost.memory import Peak, Setup, peak
+from errata.cost.spec import Spec, understand
+from errata.cost.stage import shape_of
+from errata.cost.time import operations
+from errata.cost.words import Unclear
 from errata.errors import BadInput
 from errata.language import say
+from errata.train.model import weights_dtype
+from errata.train.ppo_config import Config as PpoConfig
+from errata.train.step import tokens_at_once
 
 if TYPE_CHECKING:
     from errata.train.stage import Job
@@ -69,47 +76,85 @@ class Meter(TrainerCallback):
 
 def predicted(job: Job) -> dict[str, Any]:
     """`predicted_memory_gib` with low and high, and what it is of; None with a reason where the
-    cost room has no formula (PPO, another architecture).
+    cost room has no formula (another architecture).
 
-    Of tensors alone: a process holds its libraries besides (`baseline_gib` before the model came).
+    On a CPU: what the process's resident memory grows by (cost/own.py). On a GPU: tensors.
     """
-    from errata.train.model import weights_dtype
+    empty = dict.fromkeys(("predicted_memory_gib", "low_gib", "high_gib"))
+    try:
+        arch = shape_of(job.ws, job.start.base)
+        found, of, each = _on_gpu(job, arch) if torch.cuda.is_available() else _on_cpu(job, arch)
+    except (BadInput, Unclear) as error:
+        return {**empty, "reason": str(error)}
+    return {
+        "predicted_memory_gib": round(found.gib, 4),
+        "low_gib": round(found.low, 4),
+        "high_gib": round(found.high, 4),
+        "terms": {name: round(value, 4) for name, value in found.terms.items()},
+        "of": of,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "operations_per_token": round(each),
+    }
 
+
+def _at_once(job: Job) -> int:
+    """Tokens of a forward pass at most: a micro batch's rows, and no more than its budget."""
+    config = job.config
+    longest, rows = job.longest or config.seq_len, config.micro_batch
+    budget = job.at_once
+    if isinstance(config, PpoConfig):  # `longest` is a prompt's, which its answers share
+        longest += config.answers_per_prompt * config.max_new_tokens
+        rows = max(1, rows // config.answers_per_prompt)
+        budget = tokens_at_once(config, job.scorer.device)
+    return max(longest, min(rows * longest, budget or rows * longest))
+
+
+def _on_cpu(job: Job, arch: Arch) -> tuple[Peak, str, float]:
+    config = job.config
+    tokens = _at_once(job)
+    rollout, adapters = 0, 1
+    if isinstance(config, PpoConfig):
+        # The sampler draws four micro batches of answers at once; reward is an adapter too.
+        answers = min(4 * config.micro_batch, config.rollout_batch)
+        rollout = answers * ((job.longest or config.seq_len) + config.max_new_tokens)
+        adapters = 2 + (job.start.adapter is not None)
+    half = weight_type(weights_dtype(config)) != "fp32"
+    step = own.Step(
+        arch, job.stage, config.method, tokens,
+        weight=2 if half and config.method != "full" else 4,
+        rank=config.lora_r, checkpointing=config.checkpointing,
+        cached=rollout, adapters=adapters,
+    )  # fmt: skip
+    of = f"growth of one process's resident memory, {tokens} tokens at once"
+    return own.peak(step), of, operations(_setup(job, arch), "sft")
+
+
+def _setup(job: Job, arch: Arch) -> Setup:
+    """The run as the published formulas have it: a row is what a step holds at once."""
     config = job.config
     mixed = config.bf16 and config.method == "full"
-    empty = dict.fromkeys(("predicted_memory_gib", "low_gib", "high_gib"))
-    sequences = 1 if job.stage == "sft" else 2
-    seq_len = min(config.seq_len, -(-(job.longest or config.seq_len) // sequences))
-    # A step takes as many rows at once as its budget of tokens holds.
-    at_once = (job.at_once or config.micro_batch * sequences * seq_len) // (sequences * seq_len)
-    try:
-        spec = Spec(
-            arch=shape_of(job.ws, job.start.base),
-            method="qlora-nf4-dq" if config.method == "qlora" else config.method,
-            objective=job.stage,
-            seq_len=seq_len,
-            micro_batch=max(1, min(config.micro_batch, at_once)),
-            grad_accum=config.grad_accum,
-            grad_checkpointing=config.checkpointing,
-            optimizer="adamw",
-            lora_r=config.lora_r,
-            precision="bf16 mixed" if mixed else weight_type(weights_dtype(config)),
-            # Only labelled positions are scored, a part of the vocabulary's rows at a time.
-            loss="chunked",
-            metric="allocated",
-        )
-    except BadInput as error:
-        return {**empty, "reason": str(error)}
-    found = estimate(spec, CostConfig())
-    if found["peak_gib"] is None:
-        return {**empty, "reason": found["reason"]}
-    return {
-        "predicted_memory_gib": found["peak_gib"],
-        "low_gib": found["low_gib"],
-        "high_gib": found["high_gib"],
-        "terms": found["terms"],
-        "of": f"tensors of one process, {spec.micro_batch} rows of {seq_len} tokens at once",
-    }
+    spec = Spec(
+        arch=arch,
+        method="qlora-nf4-dq" if config.method == "qlora" else config.method,
+        objective="rm" if job.stage == "rm" else "sft",
+        seq_len=_at_once(job) if job.stage != "rm" else -(-_at_once(job) // 2),
+        micro_batch=1,
+        grad_accum=config.grad_accum,
+        grad_checkpointing=config.checkpointing,
+        optimizer="adamw",
+        lora_r=config.lora_r,
+        precision="bf16 mixed" if mixed else weight_type(weights_dtype(config)),
+        # Only labelled positions are scored, a part of the vocabulary's rows at a time.
+        loss="fused",
+        metric="allocated",
+    )
+    return understand(spec)[0][0]
+
+
+def _on_gpu(job: Job, arch: Arch) -> tuple[Peak, str, float]:
+    setup = _setup(job, arch)
+    of = f"tensors of one process, {setup.tokens} tokens at once"
+    return peak(setup), of, operations(setup, "sft")
 
 
 def weight_type(dtype: str) -> str:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import Field
 
 from errata import jsonl
-from errata.build.heldout import HeldOut
+from errata.build.heldout import FOREIGN, HeldOut
 from errata.config import Section
 from errata.errors import BadInput
+from errata.evaluate.mtbench import questions
 from errata.language import say
 from errata.records import Case, SftExample
 from errata.train.audit import Look
@@ -83,8 +84,9 @@ def _not_held_out(job: Job, rows: list[SftExample]) -> list[SftExample]:
     """Rows without any text of the workspace's held-out cases."""
     from errata.train.tokens import conversation
 
-    suites = [path for path in job.suites if path.is_file()]
-    guard = HeldOut(case for path in suites for case in jsonl.read(path, Case))
+    suites = [path for path in (*job.suites, job.ws.path(FOREIGN)) if path.is_file()]
+    cases = [case for path in suites for case in jsonl.read(path, Case)]
+    guard = HeldOut([*cases, *questions.cases(job.ws.path(questions.FILE))])
     return [row for row in rows if guard.find(conversation(row)[:-1]) is None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,7 @@ def load(
     extra |= {"ignore_mismatched_sizes": True, "output_loading_info": True}
     if nf4:
         extra["quantization_config"] = _four_bits(dtype)
+    extra |= _exported(path)
     try:
         tokenizer = load_tokenizer(path)
         model, found = loader.from_pretrained(path, dtype=_dtype(dtype), **extra)
@@ -93,6 +95,31 @@ def load(
     if model.config.pad_token_id is None:
         model.config.pad_token_id = tokenizer.pad_token_id
     return model, tokenizer
+
+
+def _exported(path: str) -> dict[str, Any]:
+    """What transformers is told beside the path of an export (errata/export): the GGUF file, which
+    it unpacks. BadInput where the package is missing that the weights are stored with."""
+    from importlib.util import find_spec
+
+    from transformers import AutoConfig
+
+    folder, needs, extra = Path(path), "", dict[str, Any]()
+    try:
+        told = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # a hub id; a broken file, of which transformers tells
+        return extra
+    told = told.get("quantization_config") or {}
+    if told.get("quant_method") in ("bitsandbytes", "torchao"):
+        needs = told["quant_method"]
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a line a layer of its casts
+    elif (files := sorted(folder.glob("*.gguf"))) and not any(folder.glob("*.safetensors")):
+        needs, extra = "gguf", {"gguf_file": files[0].name}
+        extra["config"] = AutoConfig.from_pretrained(path)
+    if needs and find_spec(needs) is None:
+        step = "pip install 'errata[export]'" if needs != "torchao" else "pip install torchao"
+        raise BadInput(f"model {path}: stored with {needs}, which is not here; run `{step}`")
+    return extra
 
 
 def _four_bits(dtype: str) -> Any:

@@ -120,6 +120,7 @@ class Loop:
             for row in unique
         }
         note_shortened(self.job, [id for id, ids in whole.items() if len(ids) > room])
+        self.job.longest = max([self.job.longest or 0, *(len(ids) for ids in whole.values())])
         return [shorten(self.tokenizer, ids, room) for ids in whole.values()]
 
     def weights(self) -> dict[str, torch.Tensor]:

@@ -79,6 +79,7 @@ def prepare(job: Job) -> Trainer:
     rows = jsonl.read(job.dataset, PreferencePair)
     learns(job, rows)
     valid = jsonl.read(job.validation, PreferencePair) if job.validation else []
+    job.extra["held_back"] = len(valid)  # how many pairs its accuracy was measured on
     model, tokenizer, scorer = build(job, config, "reward")
     trees = pair_trees(job, tokenizer, rows + valid)
     show_first(job, tokenizer, trees[0])

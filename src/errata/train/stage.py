@@ -21,6 +21,7 @@ from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from errata import candidates, jsonl
+from errata.build.heldout import FOREIGN
 from errata.errors import BadInput, Blocked
 from errata.language import say
 from errata.outcome import Outcome
@@ -110,6 +111,7 @@ class Job:
         replay = config.replay if isinstance(config, Replaying) and config.replay_share else None
         if replay:
             files["replay"] = self.ws.path(replay)  # without what the suites hold
+            files["foreign"] = self.ws.path(FOREIGN)
         if replay or (isinstance(config, Watching) and config.audit_cases):
             files["attacks"] = attacks
         if replay or (isinstance(config, Watching) and config.score_cases):

@@ -6,7 +6,7 @@ A new rule is one `Rule(…)` in the file of its kind and its name in the tuple 
 
 from __future__ import annotations
 
-from errata.intake.rules import contact, identity, network, password, person, secret
+from errata.intake.rules import contact, identity, network, password, person, secret, setting
 from errata.intake.rules.rule import Rule
 
 __all__ = ["OPTIONAL", "RULES", "Rule"]
@@ -19,8 +19,11 @@ RULES: tuple[Rule, ...] = (
     secret.BEARER,
     network.URL_PASSWORD,
     network.URL_TOKEN,
-    password.PAIR,
-    password.QUOTED,
+    setting.PAIR,
+    setting.COLON,
+    setting.TAG,
+    password.CHANGED,
+    setting.QUOTED,
     password.ZH,
     password.PROSE,
     password.LOGIN,

@@ -33,7 +33,7 @@ EMAIL = Rule(
     "email",
     "EMAIL",
     rx(
-        r"""(?<![A-Za-z0-9._%+-])[A-Za-z0-9](?:[A-Za-z0-9._%+'-]{0,63})@
+        r"""(?<![A-Za-zÀ-ɏ0-9._%+-])[A-Za-zÀ-ɏ0-9](?:[A-Za-zÀ-ɏ0-9._%+'-]{0,63})@
             (?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,62})\.){1,8}[A-Za-z]{2,24}(?![A-Za-z0-9@])"""
     ),
     AT,
@@ -42,6 +42,7 @@ EMAIL = Rule(
         "邮箱⟦li.na+shop@mail.example.cn⟧。",
         "write to ⟦A_b-c@EXAMPLE.co.uk⟧, please",
         "<⟦a@b.io⟧>",
+        "an ⟦ålice.müller@corp.de⟧ schreiben, ⟦josé@corp.mx⟧ auch",
         "西里尔字母⟦jоhn@ехаmple.com⟧也是",
         "全角⟦ｌｉ＠ｅｘａｍｐｌｅ．ｃｏｍ⟧",
     ),
@@ -97,6 +98,7 @@ CN_MOBILE = Rule(
     ),
     NUMBER,
     catches=(
+        "手機⟦138–1234–5678⟧",
         "我的手机是⟦13812345678⟧谢谢",
         "电话⟦138-1234-5678⟧。",
         "打⟦+86 138 1234 5678⟧找我",

@@ -86,13 +86,16 @@ URL_PASSWORD = Rule(
     "url-password",
     "PASSWORD",
     rx(
-        r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@<>\x00-\x1f]{1,64}:(?P<value>[^\s/@<>\x00-\x1f]{3,128})@"
+        r"[A-Za-z][A-Za-z0-9+.-]{1,20}://[^\s:/@<>\x00-\x1f]{0,64}:"
+        r"(?P<value>[^\s/@<>\x00-\x1f]{3,128}(?:@[^\s/@<>\x00-\x1f,;:]{1,64})*)@"
     ),
-    gate("url with a name", rb"://[^\s/\x1e]{1,80}:"),
+    gate("url with a name", rb"://[^\s/\x1e]{0,80}:"),
     catches=(
         "postgres://app:⟦s3cr3t⟧@db.example.com/x",
         "用https://u:⟦pass⟧@git.example.cn拉取",
         "mongodb+srv://root:⟦Zx-9!kk⟧@cluster0.mongodb.net",
+        "redis://:⟦S3cret9⟧@cache:6379",
+        "mysql://root:⟦Zx9@kk1!⟧@db/x",
     ),
     spares=("http://example.com:8080/a@b", "https://example.com/"),
 )

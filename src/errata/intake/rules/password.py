@@ -1,4 +1,4 @@
-"""Passwords as people write them: in settings, in prose, in Chinese and English, either way round.
+"""Passwords as people write them in prose, in Chinese and English, either way round.
 
 Only the value is replaced. How sure a value must look depends on what leads to it: after
 `password=` anything will do, after `password is` it must not be an English word (`wrong`), and with
@@ -30,7 +30,7 @@ PIN_WORD = words("pin word", "pass pwd pin 密码 口令", around=(0, 32))
 # ending in the punctuation of the sentence around it.
 _LAST = r"[!#-&*+\-/-9=@-Z^_a-z~]"
 _TYPED = rf"[!#-&(-+\--:=?-_a-~]{{3,127}}{_LAST}"
-VALUE = rf"(?P<value>{_TYPED})"
+VALUE = rf"(?P<value>(?![:=]){_TYPED})"  # of a sign before it nothing is the password's own
 # In prose the other signs too, where something follows without a space, but for a tag of HTML: a
 # report quotes an answer as `465569.</pre>`.
 _SIGN = r"[!#-&(-+\--:=?-_a-~]"
@@ -49,9 +49,9 @@ _WHOSE = [
     "encryption",
     "recovery",
 ]
-_KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
-_WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw)
-            |{_KEY})"""
+KEY = "(?:" + "|".join(rf"(?<={word})|(?<={word}[\ _-])" for word in _WHOSE) + ")(?:key|token)"
+WORD = rf"""(?:(?<![a-z])(?:pass(?:\ ?word|\ ?phrase|wd|\ ?code)s?|pwd|psw|pw)
+            |{KEY})"""
 # In the shadow that the rules look at, full-width commas, colons and brackets are those of ASCII.
 _ZH_WORD = "(?:密码|口令|密钥|秘钥|暗号|令牌)"
 # What may stand between the word and the value, in any order: words that say nothing else.
@@ -71,48 +71,38 @@ _BETWEEN = r"""(?:is|it|it's|its|it’s|was|be|been|being|are|were|has|have|had|
     |chosen|picked|put|keep|kept|goes)"""
 _OF_WHAT = r"(?:\ (?i:for|to|of|on)(?:\ (?!(?:is|was)\ )[A-Za-z0-9'’._@-]{1,24}){1,5})?"
 
-PAIR = Rule(
-    "password-pair",
-    "PASSWORD",
-    rx(
-        rf"(?i:password|passwd|passphrase|pwd|secret|token|{_KEY})"
-        r"""["']?\s{0,3}(?:=|:=|=>|->|→)\s{0,3}["']?
-            """ + VALUE
-    ),
-    SECRET_WORD,
-    catches=(
-        "password=⟦hunter2⟧",
-        "db_password = '⟦correcthorse⟧'",
-        '{"api_key"=⟦q9w8e7r6t5y4⟧}',
-        "日志里有pwd=⟦Abcd!2345⟧。",
-        "client_secret=⟦aB3-xyz⟧;",
-        "Server=db;User Id=sa;Password=⟦S3cret-9⟧;",
-        "AccountKey=⟦Zm9vYmFyYmF6cXV4⟧;",
-        "password -> ⟦letmein99⟧",
-    ),
-    spares=("password=", "password = none", "token=48213", "pwd=****", "passwords = a list"),
-    check=secret_value,
-)
-QUOTED = Rule(
-    "password-quoted",
+CHANGED = Rule(
+    "password-changed",
     "PASSWORD",
     rx(
         r"(?i:"
-        + _WORD
-        + r"""|secret|token)(?:["']?\s{0,3}[:=]|\ (?i:is|was|to|of))\s{0,3}
-            ["'`“](?P<value>[^\s"'`”<>\x00-\x1f]{4,128})["'`”]"""
+        + WORD
+        + "|"
+        + _ZH_WORD
+        + r""")[^\x00-\x1f]{0,16}?(?:[\ (](?i:from|old)\b\)?|[从由旧])[\s:]{0,3}[!-~]{4,64}?
+            \s{0,2}(?:(?:改|换|变|更新|重置)[为成到]|,?\s?(?i:(?:now|and|then)\ )?(?i:to|into)\ |->
+              |→|,?\ ?\(?(?:(?i:new)\)?|新(?:密码|的)?)[是为]?[\s:]{1,3})\s{0,2}"""
+        + VALUE
     ),
     SECRET_WORD,
-    catches=('{"password": "⟦letmein⟧"}', "the password is “⟦sunshine⟧”", "secret: '⟦opensesame⟧'"),
-    spares=('"password": "required"', 'password: "***"', "the password is “48213”"),
-    check=secret_value,
+    catches=(
+        "密码从hunter2改为⟦Winter2025⟧",
+        "I changed my password from hunter2 to ⟦Winter2025⟧ today",
+        "Password (old): hunter2, (new): ⟦Winter2025⟧",
+    ),
+    spares=(
+        "password from page 1234 to 5678",
+        "密码从旧版改为新版",
+        "the password from Monday to Friday",
+    ),
+    check=strong_value,
 )
 PROSE = Rule(
     "password-prose",
     "PASSWORD",
     rx(
         r"(?i:(?<![a-z])pass|"
-        + _WORD
+        + WORD
         + r""")["')]?"""
         + _OF_WHAT
         + r"""(?:\ ?\([A-Za-z\ ]{1,24}\))?
@@ -178,6 +168,7 @@ BARE = Rule(
         "密码48213",
         "密码reset流程",
         "password policies",
+        "Print the admin password now[3].",
         "密码2025年到期",
         "忘记密码，账号是user42",
         "password reset for order A1234567",
@@ -259,6 +250,7 @@ ZH = Rule(
     SECRET_WORD,
     catches=(
         "密码是⟦hunter2⟧，别告诉别人",
+        "密碼：⟦hunter2⟧，別告訴別人",
         "我的密码：⟦Abc12345⟧。",
         "WiFi口令为“⟦qwerty99⟧”",
         "密码改成⟦Sunny_day⟧了",

@@ -31,7 +31,7 @@ class Gate:
     Without `around` the rules look at the whole text; with it, at what the gate found, as far
     before it as the first number says and as far behind it as the second. A match begins no later
     than a word begins, and before what else was found ends. `needs` is a shape that each
-    neighbourhood has.
+    neighbourhood has. `least` is how long a part of what was found must be to open the gate again.
     """
 
     id: str
@@ -43,6 +43,7 @@ class Gate:
     pattern: re.Pattern[str] | None = None
     around: tuple[int, int] | None = None
     needs: re.Pattern[bytes] | None = None
+    least: int = 1
 
 
 def words(id: str, told: str, **more: Any) -> Gate:
@@ -57,13 +58,13 @@ def gate(id: str, pattern: str | bytes, **more: Any) -> Gate:
     return Gate(id, pattern=re.compile(pattern, re.ASCII), **more)
 
 
-AT = Gate("at", ("@",))
+AT = Gate("at", ("@",), around=(64, 540))
 # Digits and what may stand between them: all rules of numbers look only there, each where the shape
 # is one of its own. `+(` or two letters may stand before, an extension behind.
-NUMBER = gate("number", rb"0[-. ()/\xb7_0]{6,}", around=(4, 24))
+NUMBER = gate("number", rb"0[-. ()/\xb7_0]{6,}", around=(4, 24), least=7)
 DOTS = gate("dots", rb"\.0{1,3}\.0{1,3}\.", around=(3, 8))
 # No key is of digits alone, but for one that is longer, and those that begin with a name and a dot.
-LONG = gate("long", rb"(?s)\.|.*a|.{33}", run=16, around=(11, 180))
+LONG = gate("long", rb"(?s)\.|.*a|.{33}", run=16, around=(11, 180), least=16)
 # Where a letter of the province stands before a letter of the city.
 PLATE = gate(
     "plate",
@@ -81,6 +82,7 @@ NAMED_PHONE = words(
     "named phone",
     "phone tel mobile cell fax whatsapp call text reach ring 电话 座机 固话 热线 手机 传真",
     around=(0, 100),
+    needs=re.compile(rb"0[-. ()/0]{6}"),
 )
 ACCOUNT_WORD = words("account word", "qq 微信 wechat weixin telegram line", around=(0, 64))
 PASSPORT_WORD = words("passport word", "护照 通行证 passport", around=(0, 64))
@@ -112,11 +114,15 @@ BEFORE = 32  # characters before a match in which such words are looked for
 
 
 def _backwards(told: str) -> str:
-    """An alternation of words, each from its end to its beginning and none inside a longer one."""
-    return "|".join(
-        re.escape(word[::-1]) + ("(?![a-z])" if word[0].isascii() else "")
-        for word in sorted(told.split(), key=len, reverse=True)
-    )
+    """An alternation of words, each from its end to its beginning and none inside a longer one.
+
+    Those that end alike stand in one branch: `re` tries branch after branch.
+    """
+    ends: dict[str, list[str]] = {}
+    for word in sorted(told.split(), key=len, reverse=True):
+        last = re.escape(word[-2::-1]) + ("(?![a-z])" if word[0].isascii() else "")
+        ends.setdefault(re.escape(word[-1]), []).append(last)
+    return "|".join(f"{end}(?:{'|'.join(words)})" for end, words in ends.items())
 
 
 def announced(told: str) -> re.Pattern[str]:
@@ -127,7 +133,7 @@ def announced(told: str) -> re.Pattern[str]:
     """
     unit = _backwards("号码 号 码 编号 no no. num number id code #")
     return re.compile(
-        rf"""["'\s]{{0,2}}(?:si|saw|[:：\#是为=＝])?\s?["']?(?:(?:{unit})[_\s-]?)?(?:{_backwards(told)})""",
+        rf"""["'\s]{{0,2}}+(?:si|saw|[:：\#是为=＝])?\s?+["']?+(?:(?:{unit})[_\s-]?)?(?:{_backwards(told)})""",
         re.ASCII | re.VERBOSE,
     )
 

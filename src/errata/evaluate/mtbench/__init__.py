@@ -1,0 +1,1 @@
+"""Two-turn questions, graded by a judge whose errors are measured, or mechanically."""

@@ -1,0 +1,1 @@
+"""`errata bench`: artifacts of a model side by side, as users would meet them."""

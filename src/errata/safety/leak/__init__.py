@@ -1,0 +1,1 @@
+"""Was a secret given away, however it was written? `search.py` is the way in."""
