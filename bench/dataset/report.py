@@ -100,6 +100,8 @@ def details(result: Result) -> str:
 
 
 def _cell(value: Any) -> str:
+    if isinstance(value, str):
+        return value.replace("|", "\\|")
     return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
 
 

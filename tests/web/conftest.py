@@ -4,6 +4,7 @@ browser, where there is one."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import threading
@@ -211,10 +212,12 @@ def served(desk: Desk) -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """Debian's Chromium. Of the module: while Playwright runs, nothing else may use asyncio."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium")
+    if path is None and os.environ.get("ERRATA_TEST_BROWSER"):
+        pytest.fail("ERRATA_TEST_BROWSER is set, and no chromium is there")
     if path is None:
         pytest.skip("no chromium on this machine; .ci/chromium installs it")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as running:
         found = running.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield found

@@ -53,14 +53,17 @@ def of_build(made: Made, report: lint.Report, said: Reviews) -> Iterator[Waiting
             yield _pair(pair, hit.why)
 
 
-def left(ws: Workspace) -> Left:
+def left(ws: Workspace, in_doubt: Iterable[Failure] | None = None) -> Left:
     """The queue of the last build and of the last gate, and the labels in doubt, without what was
-    decided since."""
+    decided since. `in_doubt`: the failures of the workspace that wait for a label, where somebody
+    has them at hand; else they are looked for in the file."""
     said = read(ws.root / FILE)
     done = {*said.answers, *said.dropped, *said.kept} - _teachers(said)
     rows = [row for stage in ("build", "gate") for row in _of_last(ws, stage)]
     open_ = [row for row in rows if row.id not in done]
-    doubtful = list(_doubtful(ws))
+    found = _in_doubt(ws) if in_doubt is None else in_doubt
+    doubtful = [_failure(one, "label", str(one.meta.get("likeliest") or ""), "no label was sure")
+                for one in found]  # fmt: skip
     doubts = [row for row in doubtful if row.id not in said.labels and row.id not in said.dropped]
     mine, cases = ([row for row in open_ if (row.kind == "case") == last] for last in (False, True))
     return Left([*mine, *doubts, *cases], len(rows) - len(open_) + len(doubtful) - len(doubts))
@@ -76,12 +79,14 @@ def _teachers(said: Reviews) -> set[str]:
     return {id for id, row in said.answers.items() if row.origin == "teacher"}
 
 
-def _doubtful(ws: Workspace) -> Iterable[Waiting]:
+def doubted(failure: Failure) -> bool:
+    """Whether no label was sure, and there is a text to give one to."""
+    return failure.meta.get("label_by") == ABSTAINED and failure.retention == "full"
+
+
+def _in_doubt(ws: Workspace) -> Iterable[Failure]:
     path = ws.data / "failures.jsonl"
-    for failure in jsonl.read(path, Failure) if path.is_file() else ():
-        if failure.meta.get("label_by") == ABSTAINED and failure.retention == "full":
-            likeliest = str(failure.meta.get("likeliest") or "")
-            yield _failure(failure, "label", likeliest, "no label was sure")
+    return filter(doubted, jsonl.read(path, Failure)) if path.is_file() else ()
 
 
 def _failure(failure: Failure, kind: Kind, proposal: str, why: str) -> Waiting:

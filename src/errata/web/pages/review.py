@@ -38,7 +38,7 @@ READ = 400  # failures from which the next to be read is drawn
 def queue(desk: Desk, request: Request) -> Response:
     """`/review`: one question at a time; `kind` and `skip` choose which."""
     ws, told = desk.ws, request.query_params
-    left = waiting_queue.left(ws)
+    left = waiting_queue.left(ws, desk.index.in_doubt())
     kind = told.get("kind", "")
     mine = [row for row in left.waiting if kind in ("", row.kind)]
     skip = int(told["skip"]) if told.get("skip", "").isdecimal() else 0
@@ -90,7 +90,10 @@ def decide(desk: Desk, form: Form) -> Went:
     """Write down what a person decided of what waits. A pair is decided blind: the side that they
     find better is kept as chosen where it is the one that the build had chosen, else it goes."""
     id = form.need("id")
-    row = next((one for one in waiting_queue.left(desk.ws).waiting if one.id == id), None)
+    row = next(
+        (one for one in waiting_queue.left(desk.ws, desk.index.in_doubt()).waiting if one.id == id),
+        None,
+    )
     where = f"/review?kind={form.get('kind', '')}&skip={form.get('skip', '0')}"
     if row is None:
         raise BadInput(say(f"{id} waits no more: somebody has decided it",

@@ -42,7 +42,6 @@ def one(desk: Desk, request: Request) -> Response:
         lines[finding.strictness].append((finding, spec.unit if spec else ""))
     return page(request, "verdict.html", event=event["data"], verdict=found, lines=lines,
                 flips=_flips(desk, found) if found else {}, waivers=_waivers(desk, found),
-                conclusion=told_page.conclusion(found) if found else "",
                 words=told_page.WORDS)  # fmt: skip
 
 
