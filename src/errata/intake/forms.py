@@ -69,8 +69,7 @@ def failure(row: Row) -> Raw:
 
 
 def chat(row: Row, field: str = "messages") -> Raw:
-    """A conversation, of an agent too: the last answer was bad, the turns before it led to it. A
-    `label` of true says that it was good, as in LLaMA-Factory's rows for KTO."""
+    """A conversation, of an agent too: the last answer was bad, if `label` does not say true (KTO)."""
     if row.get("label") is True:
         raise NoFailure
     found = turns(row[field], field)
@@ -147,8 +146,7 @@ _ASKED = ("prompt", "messages", "conversations", "instruction", "question")
 
 
 def preference(row: Row) -> Raw:
-    """`chosen` and `rejected`, as TRL, Argilla, LLaMA-Factory and axolotl have them: the failure is
-    what was rejected."""
+    """`chosen` and `rejected`, whatever tool wrote them: the failure is what was rejected."""
     prompt = next((row[name] for name in _ASKED if row.get(name) is not None), None)
     chosen, rejected = (
         [side] if isinstance(side, dict) else side for side in (row["chosen"], row["rejected"])
