@@ -69,7 +69,7 @@ def failure(row: Row) -> Raw:
 
 
 def chat(row: Row, field: str = "messages") -> Raw:
-    """A conversation, of an agent too, whose last answer was bad; a `label` of true says it was not."""
+    """A conversation, of an agent too: the last answer was bad, unless `label` says true (KTO)."""
     if row.get("label") is True:
         raise NoFailure
     found = turns(row[field], field)
