@@ -26,9 +26,6 @@ RINGS = {
     ("errata.correction", "errata.stats"),
     # a candidate may be a server, whose HTTP client costs 0.1 s that others need not pay
     ("errata.candidates", "errata.evaluate.targets"),
-    # a signed waiver rewrites the card, which tells of waivers
-    ("errata.release.bom", "errata.release.card", "errata.release.card_parts",
-     "errata.release.erasures", "errata.release.gate", "errata.release.waiver"),
     # `errata monitor watch=…` acts as a gateway does
     ("errata.release.control", "errata.release.monitor", "errata.release.plan",
      "errata.release.rollout"),
