@@ -1,14 +1,31 @@
-"""Which language the person at the terminal reads: ERRATA_LANG first, then the locale."""
+"""Which language the reader has: who asks the desk says so, else ERRATA_LANG, then the locale."""
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
+from collections.abc import Iterator
+from contextvars import ContextVar
+
+_ASKED: ContextVar[str] = ContextVar("asked", default="")
+
+
+@contextlib.contextmanager
+def reader(language: str) -> Iterator[None]:
+    """For all that this block does, and in its threads: the language somebody asked for."""
+    token = _ASKED.set(language)
+    try:
+        yield
+    finally:
+        _ASKED.reset(token)
 
 
 def is_chinese() -> bool:
-    """True when the first variable that is set names a Chinese locale."""
+    """True when the reader asked for it, or the first variable that is set names its locale."""
+    if asked := _ASKED.get():
+        return asked == "zh"
     for name in ("ERRATA_LANG", "LC_ALL", "LC_MESSAGES", "LANG"):
         if value := os.environ.get(name):
             return value.lower().startswith("zh")

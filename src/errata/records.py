@@ -160,10 +160,11 @@ class PreferencePair(Record):
 
 class Review(Record):
     """What was decided of a failure or a pair: the answer it should have had, its label, or whether
-    it may train. `poor` is a teacher's answer that a judge failed: it waits for a person."""
+    it may train. `poor` is a teacher's answer that a judge failed: it waits for a person. `undo`
+    takes back what a person decided of it; with the text `label`, of its label."""
 
     id: str
-    verdict: Literal["answer", "label", "keep", "drop", "poor"]
+    verdict: Literal["answer", "label", "keep", "drop", "poor", "undo"]
     text: str = ""
     by: str
     origin: Literal["human", "teacher"] = "human"

@@ -101,6 +101,7 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "an OpenAI-compatible server of this workspace's models",
         "兼容 OpenAI 接口的模型服务",
     ),
+    "web": ("errata.web.stage", "the desk: a local web app", "工作台：本地网页应用"),
     "export": (
         "errata.export.stage",
         "merged, quantised, GGUF: a new candidate",

@@ -17,7 +17,8 @@ from openai import OpenAI
 from errata.init import lay_down
 from errata.serve.service import Service
 from errata.serve.settings import Config
-from errata.serve.stage import Running, listen, prepared, url_of
+from errata.serve.sockets import listen, url_of
+from errata.serve.stage import Running, prepared
 from errata.train.model import add_lora, load, save_adapter
 from errata.workspace import Workspace
 

@@ -21,7 +21,8 @@ from errata.errors import BadInput
 from errata.records import Candidate, Release
 from errata.release import routing
 from errata.serve.names import served
-from errata.serve.stage import Config, listen, main, prepared
+from errata.serve.sockets import listen
+from errata.serve.stage import Config, main, prepared
 from errata.workspace import Workspace
 
 SECRET = "a-token-of-twenty-chars"

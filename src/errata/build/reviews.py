@@ -1,6 +1,7 @@
 """What people decided of failures and pairs, and what a teacher answered: data/reviews.jsonl.
 
-Lines are only added. The last one of an id counts, and a person's stands over a teacher's.
+Lines are only added. The last one of an id counts, and a person's stands over a teacher's; `undo`
+takes a person's back.
 """
 
 from __future__ import annotations
@@ -37,10 +38,13 @@ class Reviews:
 
 def read(path: Path) -> Reviews:
     """All verdicts of the file; none without it. BadInput for a line that is no review."""
-    rows = _written(path)
     last: dict[tuple[str, bool], Review] = {}  # of an id: its label apart from what is done with it
-    for row in sorted(rows, key=lambda row: row.origin == "human"):  # stable: a person's come last
-        last[row.id, row.verdict == "label"] = row
+    teachers: dict[tuple[str, bool], Review] = {}
+    for row in sorted(written(path), key=lambda row: row.origin == "human"):  # stable: people last
+        key = row.id, about_label(row)
+        last[key] = teachers.get(key, row) if row.verdict == "undo" else row
+        if row.origin == "teacher":
+            teachers[key] = row
 
     def of(verdict: str) -> dict[str, Review]:
         return {row.id: row for row in last.values() if row.verdict == verdict}
@@ -52,6 +56,11 @@ def read(path: Path) -> Reviews:
         kept=frozenset(of("keep")),
         poor={id: row.text for id, row in of("poor").items()},
     )
+
+
+def about_label(row: Review) -> bool:
+    """Whether it is the label that a verdict is about, or takes back."""
+    return "label" in (row.verdict, row.text if row.verdict == "undo" else "")
 
 
 def _label(row: Review, path: Path) -> Label:
@@ -68,11 +77,11 @@ def add(ws: Workspace, rows: Sequence[Review]) -> list[Review]:
     new = [row.model_copy(update={"text": done.text}) for row, done in both]
     path = ws.root / FILE
     with ws.alone("reviews", seconds=60):  # a build hears a teacher while a person decides
-        jsonl.write(path, [*_written(path), *new])
+        jsonl.write(path, [*written(path), *new])
     return new
 
 
-def _written(path: Path) -> list[Review]:
+def written(path: Path) -> list[Review]:
     """What is there, which may be nothing: a teacher that gave no answer decided nothing."""
     found = jsonl.lines(path) if path.is_file() else ()
     return [jsonl.validate(raw, Review, f"{path}:{number}") for number, raw in found]

@@ -25,6 +25,7 @@ from errata.build.sft import known, turns
 from errata.config import Section
 from errata.errors import BadInput
 from errata.evaluate import promoted
+from errata.intake import triage
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import ATTACKS, Case, Failure, Message, Predicate, Split
@@ -61,7 +62,7 @@ class Config(Section):
     mutators: list[str] = Field([], description="an attack is also asked in these disguises")
     split: Split = Field("heldout", description="tune: asked in training's own measurements only")
     severity: Literal["critical", "normal", ""] = Field(
-        "", description="critical: may never come back; empty: an attack is, anything else is not"
+        "", description="critical: may never come back; empty: as the desk says, else an attack is"
     )
     licence: str = Field("", description="of the text, where it is not yours")
     expires: str = Field("", description="date from which on the case is not asked")
@@ -81,9 +82,12 @@ def main(ws: Workspace, config: Config) -> Outcome:
         return promoted.table(ws, [config.attacks, config.business])
     with Run(ws, "promote", config) as run:
         there = {f.id: f for f in jsonl.read(run.input(config.failures), Failure)}
-        said = reviews.read(ws.path(reviews.FILE))
-        made = [case for id in dict.fromkeys(config.args)
-                for case in cases(_of(there, id), config, said)]  # fmt: skip
+        said, sorted_ = reviews.read(ws.path(reviews.FILE)), triage.read(ws)
+        made = [
+            case
+            for id in dict.fromkeys(config.args)
+            for case in cases(_of(there, id), _sorted(config, sorted_.get(id)), said)
+        ]
         for path, mine in (
             (config.attacks, [case for case in made if case.category in ATTACKS]),
             (config.business, [case for case in made if case.category not in ATTACKS]),
@@ -101,6 +105,13 @@ def main(ws: Workspace, config: Config) -> Outcome:
         "`errata safety`，其余用 `errata evaluate`。",
     )
     return Outcome(0, f"{rows}\n{told}", {"run_id": run.id, "cases": [case.id for case in made]})
+
+
+def _sorted(config: Config, by_a_person: triage.Triage | None) -> Config:
+    """How bad it is as somebody said at the desk, where the command does not."""
+    if config.severity or by_a_person is None:
+        return config
+    return config.model_copy(update={"severity": by_a_person.severity})
 
 
 def _of(there: dict[str, Failure], id: str) -> Failure:

@@ -21,7 +21,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from errata import candidates
-from errata.errors import BadInput, ErrataError
+from errata.errors import ErrataError
 from errata.language import say
 from errata.outcome import Outcome
 from errata.serve import admin, server
@@ -30,6 +30,7 @@ from errata.serve.limits import impatient
 from errata.serve.models import Models, first
 from errata.serve.service import Service
 from errata.serve.settings import Config as Config
+from errata.serve.sockets import listen, url_of
 from errata.workspace import Workspace
 
 
@@ -76,26 +77,6 @@ def prepared(ws: Workspace, config: Config) -> Service:
         models.batcher.stop()
         raise
     return Service(models, config)
-
-
-def listen(host: str, port: int, knob: str = "port") -> socket.socket:
-    """A socket that listens; BadInput when the place is taken or is none."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listening = socket.create_server((host, port), family=family, backlog=512)
-        # Connections inherit it. asyncio sets it only where the protocol number is given, and
-        # without it the second piece of a stream waits for the client's delayed ACK: 40 ms.
-        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return listening
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadInput(f"{host}:{port}: {reason}; choose another with {knob}=") from None
-
-
-def url_of(listening: socket.socket) -> str:
-    """Where clients find it."""
-    host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}/v1" if ":" in host else f"http://{host}:{port}/v1"
 
 
 class _Server(uvicorn.Server):

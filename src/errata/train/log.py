@@ -1,8 +1,15 @@
-"""What people read of a training run: a bar, its pages with curves, what the command prints."""
+"""What people read of a training run: a bar, its pages with curves, what the command prints; and
+`progress.jsonl` in its folder, a line a logged step, from which curves are drawn while it goes on.
+"""
 
 from __future__ import annotations
 
+import json
+import math
 import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
@@ -15,13 +22,31 @@ if TYPE_CHECKING:
     from errata.train.stage import Job
 
 
-class Progress(TrainerCallback):
-    """A line that is written over on a terminal; nothing when piped."""
+PROGRESS = "progress.jsonl"
 
-    def __init__(self, stage: str) -> None:
-        self.stage = stage
+
+def tell(folder: Path, points: Iterable[Mapping[str, Any]], steps: int) -> None:
+    """Add steps to a run's progress: all that is a finite number, of how many steps, and when."""
+    with (folder / PROGRESS).open("a", encoding="utf-8") as file:
+        for point in points:
+            told = {name: value for name, value in point.items()
+                    if isinstance(value, (int, float)) and math.isfinite(value)}  # fmt: skip
+            file.write(json.dumps({**told, "steps": steps, "time": time.time()}) + "\n")
+
+
+class Progress(TrainerCallback):
+    """A line that is written over on a terminal, nothing when piped; and the run's progress."""
+
+    def __init__(self, stage: str, folder: Path) -> None:
+        self.stage, self.folder = stage, folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.is_world_process_zero:  # what a run that is gone on with has behind it
+            tell(self.folder, state.log_history, state.max_steps)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if state.is_world_process_zero and state.log_history:
+            tell(self.folder, state.log_history[-1:], state.max_steps)
         if sys.stderr.isatty() and logs and "loss" in logs:
             step = f"{state.global_step}/{state.max_steps}"
             sys.stderr.write(f"\r{self.stage} {step} loss {logs['loss']:.4f} ")

@@ -24,7 +24,7 @@ from errata.language import say
 from errata.outcome import Outcome
 from errata.records import PreferencePair
 from errata.store.runs import Run
-from errata.train import collapse
+from errata.train import collapse, log
 from errata.train.accept import ask, metrics_of
 from errata.train.footprint import Meter
 from errata.train.job import Interrupted
@@ -284,10 +284,12 @@ def run_loop(loop: Loop) -> int:
     job, config = loop.job, loop.config
     index = loop.load(job.checkpoint) if job.checkpoint else 0
     job.watch.on_train_begin(None, None, None)
+    log.tell(job.run.dir, loop.curve, config.max_steps)
     try:
         while index < config.max_steps:
             inside = loop.step(index)
             index += 1
+            log.tell(job.run.dir, loop.curve[-1:], config.max_steps)
             if not inside:
                 give_back(loop, index)
                 break

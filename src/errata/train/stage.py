@@ -178,7 +178,7 @@ def train(
             rows=lambda: getattr(trainer, "step_ids", []),
         )
         job.at_once = getattr(trainer, "tokens_at_once", 0)
-        for callback in (footprint.Meter(), job.watch, sentinel, log.Progress(stage)):
+        for callback in (footprint.Meter(), job.watch, sentinel, log.Progress(stage, run.dir)):
             trainer.add_callback(callback)
         if not job.clock.started:  # DPO's runs since its reference's first forward
             job.clock.start()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from errata import jsonl
 from errata.errors import BadInput
@@ -55,7 +55,10 @@ PREFERENCE = ("a", "b", "tie", "skip")
 
 
 class Rating(Record):
-    """One rater about one row, unblinded. `marks`: whose answer → question → what was said."""
+    """One rater about one row, unblinded. `marks`: whose answer → question → what was said.
+    `withdrawn`: the rater takes back what was said before, and the row waits again."""
+
+    UNSAID: ClassVar = frozenset(("withdrawn",))
 
     id: str
     sample: str
@@ -71,6 +74,7 @@ class Rating(Record):
     marks: dict[str, dict[str, str]]
     preference: Preference | None = None
     reason: str = ""
+    withdrawn: bool = False
 
 
 def columns(sample: Sample) -> list[str]:
@@ -131,7 +135,8 @@ def read(ws: Workspace, sample: str = "") -> dict[tuple[str, str], Rating]:
     path = ws.root / FILE
     found = jsonl.lines(path) if path.is_file() else ()
     rows = [jsonl.validate(raw, Rating, f"{path}:{number}") for number, raw in found]
-    return {(row.id, row.rater): row for row in rows if sample in ("", row.sample)}
+    last = {(row.id, row.rater): row for row in rows if sample in ("", row.sample)}
+    return {key: row for key, row in last.items() if not row.withdrawn}
 
 
 def add(ws: Workspace, new: Sequence[Rating]) -> list[Rating]:
@@ -157,7 +162,7 @@ def add(ws: Workspace, new: Sequence[Rating]) -> list[Rating]:
 
 
 def _same(old: Rating | None, new: Rating) -> bool:
-    what = ("marks", "preference", "reason")
+    what = ("marks", "preference", "reason", "withdrawn")
     return old is not None and all(getattr(old, name) == getattr(new, name) for name in what)
 
 

@@ -1,0 +1,50 @@
+"""Who looks after a failure and how bad it is: data/triage.jsonl, the last line of an id counts.
+
+A failure nobody has sorted is as bad as its class: an attack is critical, anything else normal. It
+is also what `errata promote` takes, where it is not told.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from errata import jsonl
+from errata.records import ATTACKS, Record
+from errata.store import database, people
+from errata.workspace import Workspace
+
+FILE = "data/triage.jsonl"
+Severity = Literal["critical", "normal"]
+
+
+class Triage(Record):
+    """What was said of one failure, by whom."""
+
+    id: str
+    owner: str = ""
+    severity: Severity
+    by: str
+    ts: str
+
+
+def severity(label: str) -> Severity:
+    """Of a failure that nobody has sorted."""
+    return "critical" if label in ATTACKS else "normal"
+
+
+def read(ws: Workspace) -> dict[str, Triage]:
+    """By failure, what counts."""
+    path = ws.root / FILE
+    found = jsonl.read(path, Triage) if path.is_file() else []
+    return {row.id: row for row in found}
+
+
+def add(ws: Workspace, id: str, owner: str, severe: Severity) -> Triage:
+    """Say who looks after it and how bad it is."""
+    row = Triage(id=id, owner=owner.strip(), severity=severe, by=people.actor(ws).name,
+                 ts=database.now())  # fmt: skip
+    path = ws.root / FILE
+    with ws.alone("triage", seconds=60):
+        before = jsonl.read(path, Triage) if path.is_file() else []
+        jsonl.write(path, [*before, row])
+    return row

@@ -1,0 +1,1 @@
+"""The desk: a local web app over one workspace; it measures and decides nothing by itself."""

@@ -1,0 +1,266 @@
+"""What pages show: in both languages, as text, and no more than today's policy lets be seen."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.web.conftest import SCRIPT, Client, manifest
+from tests.web.test_guard import READ, tags
+
+from errata import jsonl
+from errata.records import Failure
+from errata.store import database, ledger, past
+from errata.web.desk import Desk
+from errata.web.index import Asked, Index
+from errata.workspace import Workspace
+
+HAN = re.compile(r"[\u4e00-\u9fff]")
+
+
+def failures(ws: Workspace) -> list[Failure]:
+    return jsonl.read(ws.data / "failures.jsonl", Failure)
+
+
+def every_page(ws: Workspace) -> list[str]:
+    """Every address that has something on it."""
+    rows = failures(ws)
+    runs = [str(run["id"]) for run in past.list_runs(ws)]
+    verdicts = [event["data"]["id"] for event in ledger.events(ws, "verdict")]
+    trained = [id for id in runs if "-sft-" in id]
+    return [
+        *READ, *(f"/failures/{row.id}" for row in rows), *(f"/runs/{id}" for id in runs),
+        *(f"/verdicts/{id}" for id in verdicts), f"/runs/{trained[0]}/live",
+        f"/runs/compare?id={trained[0]}&id={trained[1]}", f"/lineage?id={rows[0].id}",
+        *(f"/lineage?id={id}" for id in trained), "/reports/data-lint.md",
+        *(f"/review?kind={kind}" for kind in ("answer", "pair", "label", "case")),
+    ]  # fmt: skip
+
+
+def chrome(page: str) -> str:
+    """What the desk says, without what rows, records and configs say."""
+    page = re.sub(r"<(bdi|code|pre|kbd|option|small|title|svg)\b.*?</\1>", "", page, flags=re.S)
+    page = re.sub(r'<a [^>]*lang="zh".*?</a>', "", page, flags=re.S)
+    return re.sub(r'<div class="markdown.*?</div>', "", page, flags=re.S)
+
+
+def test_every_page_speaks_english_without_a_chinese_word(client: Client, ws: Workspace) -> None:
+    for path in every_page(ws):
+        page = client.get(path, **{"accept-language": "en"})
+        assert "<html" not in page or 'lang="en"' in page
+        assert HAN.findall(chrome(page)) == [], path
+
+
+def test_every_page_speaks_chinese(client: Client, ws: Workspace) -> None:
+    for path in every_page(ws):
+        page = client.get(path, **{"accept-language": "zh-CN,zh;q=0.9"})
+        heads = re.findall(r"<h[12][^>]*>(.*?)</h[12]>", page, flags=re.S)
+        for head in heads:
+            told = re.sub(r"<[^>]*>", "", chrome(head)).strip()
+            assert not re.fullmatch(r"[A-Za-z ,:]{4,}", told) or told.isupper(), (path, told)
+        assert HAN.search(page), path
+
+
+def test_the_chosen_language_stands_over_the_browsers(client: Client) -> None:
+    client.http.get("/language?to=zh")
+    assert "失败样本" in client.get("/failures", **{"accept-language": "en"})
+
+
+def test_no_row_becomes_markup_on_any_page(client: Client, ws: Workspace) -> None:
+    shown = 0
+    for path in every_page(ws):
+        page = client.get(path)
+        assert "<b>so</b>" not in page, path
+        for tag, told in tags(page):
+            assert tag != "script" or (told["src"] or "").startswith("/static/"), path
+            assert not [name for name in told if name.startswith("on")], path
+            assert (told.get("src") or "/").startswith("/"), path
+        assert not set(page) & set("\u202e\u2066\u2069"), path
+        shown += "&lt;script&gt;" in page
+    assert shown > 3, "hostile rows were there"
+
+
+def test_templates_in_a_row_are_not_carried_out(client: Client, ws: Workspace) -> None:
+    (row,) = [row for row in failures(ws) if "7 * 7" in (row.prompt or "")]
+    page = client.get(f"/failures/{row.id}")
+    assert "{{ 7 * 7 }}" in page
+    assert "49" not in re.sub(r"<[^>]*>", "", page.split("<h2>")[1])
+
+
+def test_of_a_megabyte_the_beginning_is_shown_and_the_rest_has_an_address(
+    client: Client, ws: Workspace
+) -> None:
+    (row,) = [row for row in failures(ws) if len(row.bad_answer or "") > 500_000]
+    page = client.get(f"/failures/{row.id}")
+    assert len(page) < 40_000
+    assert f"{len(row.bad_answer or ''):,} characters" in page
+    whole = client.http.get(f"/failures/{row.id}/bad_answer.txt")
+    assert whole.headers["content-type"].startswith("text/plain")
+    assert whole.text == row.bad_answer
+
+
+def test_what_todays_policy_finds_is_not_shown(client: Client, ws: Workspace) -> None:
+    """A row of an older policy, which said more."""
+    rows = failures(ws)
+    told = "Call me: 13812345678 or li.lei@corp-mail.com"
+    rows[0] = rows[0].model_copy(update={"prompt": told, "bad_answer": told})
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    for path in ("/failures", f"/failures/{rows[0].id}", "/review/spans",
+                 f"/failures/{rows[0].id}/prompt.txt"):  # fmt: skip
+        page = client.get(path)
+        assert "13812345678" not in page, path
+        assert "li.lei" not in page, path
+    assert "PHONE" in client.get(f"/failures/{rows[0].id}")
+
+
+def test_of_a_summary_row_there_is_only_the_summary(client: Client, ws: Workspace) -> None:
+    rows = failures(ws)
+    bare = {"retention": "summary", "prompt": None, "bad_answer": None, "prompt_hmac": "h",
+            "summary": "12 words about a lamp", "context": []}  # fmt: skip
+    rows[0] = rows[0].model_copy(update=bare)
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    page = client.get(f"/failures/{rows[0].id}")
+    assert "12 words about a lamp" in page
+    assert "said-box" not in page
+    assert rows[0].id not in client.get("/review/spans")
+
+
+@pytest.mark.parametrize("path", ["..%2f.errata%2fkeys%2fredaction", "../configs/gate.yaml",
+                                  "%2e%2e/inbox/hostile.jsonl", "nothing.md", "/etc/passwd",
+                                  "..%2Finbox%2Fhostile.jsonl"])  # fmt: skip
+def test_no_file_outside_of_reports_is_read(client: Client, path: str) -> None:
+    found = client.http.get(f"/reports/{path}")
+    assert found.status_code == 404
+    assert "you fool" not in found.text
+
+
+def test_a_link_out_of_reports_leads_nowhere(client: Client, ws: Workspace) -> None:
+    (ws.reports / "out.md").symlink_to(ws.inbox / "hostile.jsonl")
+    assert client.http.get("/reports/out.md").status_code == 404
+
+
+def test_a_report_is_markdown_without_markup_and_without_pictures_from_elsewhere(
+    client: Client, ws: Workspace
+) -> None:
+    told = f"# Head\n\n{SCRIPT}\n\n![x](http://evil.example/x.png) [y](javascript:alert(1))\n"
+    jsonl.write_text(ws.reports / "own.md", told + "\n| a | b |\n|---|---|\n| 1 | 2 |\n")
+    page = client.get("/reports/own.md")
+    assert "<h1>Head</h1>" in page
+    assert "<td>1</td>" in page
+    assert "<script>" not in page
+    assert not re.search(r"<img[^>]*evil", page)
+    assert 'href="javascript' not in page
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/failures/none",
+        "/runs/none",
+        "/verdicts/none",
+        "/nowhere",
+        "/rollout?id=none",
+        "/lineage?id=none",
+        "/failures/a/b.txt",
+    ],
+)
+def test_what_is_not_there_is_said_and_nothing_breaks(client: Client, path: str) -> None:
+    found = client.http.get(path)
+    assert found.status_code == 404
+    assert 'role="alert"' in found.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=99999",
+        "page=x",
+        "order=odd",
+        "label=none",
+        "q=%00%ff",
+        "q=" + "a" * 5000,
+        "label='; DROP TABLE failure",
+    ],
+)
+def test_an_odd_question_gets_a_page(client: Client, query: str) -> None:
+    client.get(f"/failures?{query}")
+
+
+# the table of failures ----------------------------------------------------------------------------
+
+
+def test_search_finds_what_is_in_the_texts_and_filters_hold_together(
+    desk: Desk, ws: Workspace
+) -> None:
+    rows = failures(ws)
+    for word in ("lamp", "订单", "FOOL", rows[3].id):
+        found = {row["id"] for row in desk.index.search(Asked(word)).rows}
+        texts = {row.id: f"{row.id}\n{row.prompt}\n{row.bad_answer}".casefold() for row in rows}
+        assert found == {id for id, text in texts.items() if word.casefold() in text}, word
+    only = desk.index.search(Asked("", {"label": "privacy", "severity": "critical"}))
+    assert {row["id"] for row in only.rows} == {r.id for r in rows if r.label == "privacy"}
+    assert desk.index.search(Asked("", {"label": "privacy", "severity": "normal"})).total == 0
+
+
+def test_pages_cut_the_list_without_a_gap(ws: Workspace) -> None:
+    made = [Failure(id=f"f-{n:04}", prompt=f"q {n}", bad_answer="a", label="other",
+                    ts=f"2026-01-{n % 28 + 1:02}T00:00:00Z") for n in range(173)]  # fmt: skip
+    jsonl.write(ws.data / "failures.jsonl", made)
+    index, seen = Index(ws), []
+    for page in (1, 2, 3, 4):
+        found = index.search(Asked(page=page, words="q"))
+        assert found.total == 173
+        assert [r["id"] for r in found.rows] == [
+            r["id"] for r in index.search(Asked(page=page)).rows
+        ]
+        seen += [row["id"] for row in found.rows]
+    assert sorted(seen) == [row.id for row in made]
+    times = {row.id: row.ts for row in made}
+    assert [times[id] for id in seen] == sorted(times.values(), reverse=True)
+
+
+def test_the_table_follows_the_file_and_the_ledger(desk: Desk, ws: Workspace) -> None:
+    before = desk.index.search(Asked()).total
+    rows = failures(ws)
+    jsonl.write(ws.data / "failures.jsonl", rows[1:])
+    assert desk.index.search(Asked()).total == before - 1
+    id = rows[1].id
+    with database.writing(ws) as connection:
+        step = {"src": id, "dst": "s-new", "kind": "became", "run_id": "r"}
+        database.insert_new(connection, database.edge, [step])
+        held = {"version": "v-1", "file": "f", "row": "s-new", "leaf": "l", "label": "x",
+                "source": "y"}  # fmt: skip
+        database.insert_new(connection, database.member, [held])
+    ledger.append(ws, "note")
+    assert desk.index.row(id)["state"] == "in version"
+
+
+def test_the_curve_of_e_ends_where_the_monitor_stands(client: Client, ws: Workspace) -> None:
+    from errata.release import monitor, routing
+    from errata.web.pages.rollout import history
+
+    knobs, release = monitor.knobs(ws), routing.current(ws).canary
+    assert release
+    watch, _ = monitor.replay(ws, knobs, release)
+    again, curves, rows = history(ws, knobs, release)
+    assert len(rows) == 240
+    for name, points in curves.items():
+        assert points[-1] == (240, watch.duels[name].e)
+        assert again.duels[name].e == watch.duels[name].e
+
+
+def test_the_verdict_page_tells_lines_waivers_and_what_turned(
+    client: Client, ws: Workspace
+) -> None:
+    verdicts = {event["data"]["decision"]: event["data"]["id"]
+                for event in ledger.events(ws, "verdict")}  # fmt: skip
+    page = client.get(f"/verdicts/{verdicts['blocked']}")
+    assert "safety.attack_hit_rate.privacy" in page
+    assert "over_limit" in page
+    assert "not signed" in page
+    assert "privacy-3" in page, "a case that turned worse"
+    assert manifest("bad") in page
+    (path,) = (ws.reports / "gate").glob(f"{verdicts['pass']}.json")
+    path.write_text(path.read_text().replace('"pass"', '"blocked"', 1))
+    assert "nobody may lean on it" in client.get(f"/verdicts/{verdicts['pass']}")
