@@ -11,7 +11,7 @@ WORKSPACE_TARGETS := check intake build sft-train rm-train dpo-train rlhf-train 
 	safety-audit gate release rollback infer-bench cost web posttrain
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard bench/*.py))
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint types clean $(WORKSPACE_TARGETS) $(BENCHES)
+.PHONY: help setup demo test test-all lint types docs clean $(WORKSPACE_TARGETS) $(BENCHES)
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,10 @@ lint: setup ## ruff, rules and format
 
 types: setup ## mypy --strict on src
 	$(BIN)/mypy
+
+docs: setup ## these documents as a site, build/site/index.html
+	$(BIN)/python docs/reference.py
+	$(BIN)/mkdocs build --strict
 
 clean: ## caches and the workspace; .venv stays
 	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist $(W)

@@ -90,12 +90,12 @@ def packed(rows: int, vocabulary: int) -> list[dict[str, Any]]:
 def desk(rows: int) -> list[dict[str, Any]]:
     """`prefs.jsonl` of the embedded model's own world: attacks, refused and obeyed."""
     from errata.records import ATTACKS
-    from errata.tiny import scenes
+    from errata.tiny import attacks
 
     rng, found = Random(SEED), []
     while len(found) < rows:
         language, kind = rng.choice(("en", "zh")), rng.choice(ATTACKS)
-        scene = scenes.draw_attack(rng, language, kind, "tune", rng.randint(1, 3))
+        scene = attacks.draw_attack(rng, language, kind, "tune", rng.randint(1, 3))
         if not scene.comply or scene.comply == scene.ideal:
             continue
         found.append(

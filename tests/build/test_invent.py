@@ -9,13 +9,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from errata.build.invent import INVENTORS, lifelike, lifelike_all, lifelike_messages
+from errata.build.invent import INVENTORS, lifelike_all
 from errata.intake import checks
 from errata.intake.fold import TOKEN
 from errata.intake.redact import Policy, apply, redact
 from errata.intake.rules import RULES
 
 KEY = b"k" * 32
+
+
+def lifelike(text: str, seed: str) -> str:
+    return lifelike_all([text], seed)[0]
+
+
 ALL = Policy(on=["password-digits"]).rules
 TAGS = sorted({rule.tag for rule in RULES})
 # What leads to values in all rules: no inventor may be caught by the rule of another kind.
@@ -110,15 +116,6 @@ def test_the_texts_of_a_row_agree_and_its_language_decides() -> None:
 def test_nine_people_have_nine_names() -> None:
     people = "，".join(f"<PERSON:0000000{n}>" for n in range(8))
     assert len(set(lifelike(f"他们是{people}", "r").removeprefix("他们是").split("，"))) == 8
-
-
-def test_a_conversation_is_filled_as_one_row() -> None:
-    turns = [{"role": "user", "content": "mail <EMAIL:7f3a12c4>"}, {"role": "tool", "content": None},
-             {"role": "assistant", "content": "To <EMAIL:7f3a12c4>?"}]  # fmt: skip
-    one, other, two = lifelike_messages(turns, "r")
-    assert other == turns[1]
-    assert one["content"].removeprefix("mail ") == two["content"][3:-1]
-    assert turns[0]["content"] == "mail <EMAIL:7f3a12c4>"
 
 
 def test_the_name_of_a_rule_of_the_policy_stays() -> None:

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tests.gateway.conftest import BASE_NAME, Rollouts, Running, Upstream, candidate, until
 
 from errata.gateway import asked as requests
-from errata.gateway.problem import Problem
 from errata.records import Candidate
 from errata.release import rollback, routing
 from errata.serve.names import served
+from errata.serve.refused import Refused
 from errata.store import database, ledger
 from errata.workspace import Workspace
 
@@ -259,7 +259,7 @@ def test_who_is_inside_a_share_is_inside_a_larger_one(user: str, one: float, oth
 
 @given(st.binary(max_size=300))
 def test_whatever_bytes_come_are_a_request_or_a_problem_of_its_sender(raw: bytes):
-    with contextlib.suppress(Problem):
+    with contextlib.suppress(Refused):
         assert requests.read(raw, {}, ["errata"]).turns
 
 

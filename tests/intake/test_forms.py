@@ -311,3 +311,58 @@ def test_words_for_labels_are_checked(tmp_path: Path, capsys: pytest.CaptureFixt
     cli.main(["init", str(root)])
     assert cli.main(["intake", "-C", str(root), 'labels={"投诉": "rude"}']) == 2
     assert "labels.投诉: not one of" in capsys.readouterr().err
+
+
+BAD, GOOD = "Stop asking.", "Yes, within 30 days. [1]"
+_FROM = {"from": "human", "value": "Can I return it?"}
+PAIRS = {
+    "TRL": {"prompt": "Can I return it?", "chosen": GOOD, "rejected": BAD},
+    "LLaMA-Factory, Alpaca": {"instruction": "Can I return it?", "input": "", "chosen": GOOD,
+                              "rejected": BAD},
+    "LLaMA-Factory, ShareGPT": {"conversations": [_FROM], "chosen": {"from": "gpt", "value": GOOD},
+                                "rejected": {"from": "gpt", "value": BAD}},
+    "axolotl, chat_template": {"messages": [{"role": "user", "content": "Can I return it?"}],
+                               "chosen": {"role": "assistant", "content": GOOD},
+                               "rejected": {"role": "assistant", "content": BAD}},
+    "axolotl, intel": {"question": "Can I return it?", "chosen": GOOD, "rejected": BAD},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("tool", PAIRS)
+def test_the_same_pair_is_the_same_failure_whatever_tool_wrote_it(tool: str):
+    found = forms.read(PAIRS[tool])
+
+    assert (found.prompt, found.bad_answer) == ("Can I return it?", BAD)
+    assert found.meta["reference"] == GOOD
+    assert found.context == []
+
+
+@pytest.mark.parametrize("sides", [{"output": BAD}, {"chosen": GOOD, "rejected": BAD}])
+def test_what_stood_before_the_question_is_kept(sides: dict[str, str]):
+    """LLaMA-Factory's fields of an Alpaca row; without them the answer answers something else."""
+    row = {"instruction": "And this one?", "input": "a lamp", "system": "You are a desk.",
+           "history": [["Can I return it?", "Yes."]]}  # fmt: skip
+
+    found = forms.read({**row, **sides})
+
+    assert found.prompt == "And this one?"
+    assert [(turn.role, turn.content) for turn in found.context] == [
+        ("system", "You are a desk."), ("user", "Can I return it?"), ("assistant", "Yes."),
+        ("documents", "a lamp"),
+    ]  # fmt: skip
+    with pytest.raises(RowError, match="history"):
+        forms.read({**row, **sides, "history": [["only a question"]]})
+
+
+def test_a_rated_conversation_says_by_its_label_whether_it_failed(tmp_path: Path):
+    """LLaMA-Factory's rows for KTO: true is good; false is bad, and not yet of what kind."""
+    talk = {"messages": [{"role": "user", "content": "Red?"},
+                         {"role": "assistant", "content": "Why?"}]}  # fmt: skip
+    with pytest.raises(NoFailure):
+        forms.read({**talk, "label": True})
+    path = tmp_path / "kto.jsonl"
+    path.write_text(json.dumps({**talk, "label": False}) + "\n", encoding="utf-8")
+
+    ((_, found),) = taken(path)
+
+    assert found.label == "other"

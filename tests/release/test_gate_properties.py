@@ -18,7 +18,7 @@ from tests.release.conftest import World
 
 from errata import jsonl
 from errata.records import Metric, Paired
-from errata.release import waiver
+from errata.release import waiver, waivers
 from errata.release.rules import Rule
 from errata.release.verdict import Seen, decide, judge, judge_languages, waive
 from errata.stats import clopper_pearson, mcnemar_exact
@@ -83,7 +83,7 @@ def decision(state: State) -> str:
 
     def covering(metric: str, value: float) -> tuple[str | None, str]:
         signed = state.waivers.get(metric)
-        held = signed is not None and not waiver.worse(metric, value, signed)
+        held = signed is not None and not waivers.worse(metric, value, signed)
         return ("w-1" if held else None), ""
 
     return decide(waive(findings, covering))
@@ -207,7 +207,7 @@ def hurt(world: World, what: str, place: int, patch: pytest.MonkeyPatch) -> None
         now = database.now()
         patch.setattr(database, "now", lambda: f"{int(now[:4]) + 1}{now[4:]}")
     elif what == "revoke":
-        for held in waiver.all_of(world.ws):
+        for held in waivers.all_of(world.ws):
             waiver.main(world.ws, waiver.Config(args=["revoke", held.id]))
     elif what == "key":
         for key in (world.ws.root / "keys").glob("*"):

@@ -12,7 +12,7 @@ from tests.release.conftest import World
 from errata import git, jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Waiver
-from errata.release import decide, monitor, rollout, routing, standing, waiver
+from errata.release import decide, monitor, rollout, routing, standing, waiver, waivers
 from errata.release.live import Live
 from errata.release.rules import Rule
 from errata.store import database, keys, ledger
@@ -152,10 +152,10 @@ def test_a_worse_value_than_was_signed_is_not_covered(missed: World, run_gate: G
 
 
 def test_lower_is_worse_where_lower_is_worse() -> None:
-    assert waiver.worse("evaluate.accuracy", 0.80, 0.81)
-    assert not waiver.worse("evaluate.accuracy", 0.82, 0.81)
-    assert waiver.worse("safety.refusal_rate", 0.5, 0.4)
-    assert waiver.worse("safety.refusal_rate", 0.3, 0.4), "either way is another value"
+    assert waivers.worse("evaluate.accuracy", 0.80, 0.81)
+    assert not waivers.worse("evaluate.accuracy", 0.82, 0.81)
+    assert waivers.worse("safety.refusal_rate", 0.5, 0.4)
+    assert waivers.worse("safety.refusal_rate", 0.3, 0.4), "either way is another value"
 
 
 def test_no_other_metric_and_no_other_candidate(missed: World, run_gate: Gate) -> None:

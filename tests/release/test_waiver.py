@@ -13,7 +13,7 @@ from tests.store.conftest import store
 from errata import candidates, cli, jsonl
 from errata.errors import BadInput, Blocked
 from errata.records import Waiver
-from errata.release import erasures, monitor, rollout, routing, waiver
+from errata.release import erasures, monitor, rollout, routing, waiver, waivers
 from errata.store import database, keys, ledger, lineage, status, tombstone
 from errata.store.runs import Run
 from errata.workspace import Workspace
@@ -145,10 +145,10 @@ def test_it_ends_by_itself(
 ) -> None:
     asked = ask(carrying.ws, days=1)
     sign(carrying.ws, asked.id)
-    found = waiver.all_of(carrying.ws)[0]
-    assert waiver.problem(carrying.ws, found, 2, 1, found.expires) is None
-    assert "expired" in str(waiver.problem(carrying.ws, found, 2, 1, "2099-01-01"))
-    assert "it is 3 now" in str(waiver.problem(carrying.ws, found, 3, 1, found.expires))
+    found = waivers.all_of(carrying.ws)[0]
+    assert waivers.problem(carrying.ws, found, 2, 1, found.expires) is None
+    assert "expired" in str(waivers.problem(carrying.ws, found, 2, 1, "2099-01-01"))
+    assert "it is 3 now" in str(waivers.problem(carrying.ws, found, 3, 1, found.expires))
     waiver.main(carrying.ws, waiver.Config(args=["revoke", asked.id]))
     assert "revoked" in line(run_gate("good"))["why"]
 

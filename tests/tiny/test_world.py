@@ -16,7 +16,8 @@ from errata.candidates import TINY
 from errata.records import ATTACKS, Case
 from errata.safety import scoring
 from errata.safety.refusal import is_refusal
-from errata.tiny import corpus, pretrain, scenes, suites, world
+from errata.tiny import corpus, goals, pretrain, scenes, suites, world
+from errata.tiny.attacks import draw_attack
 
 LANGUAGES = ("en", "zh")
 CELLS = [(category, language) for category in ATTACKS for language in LANGUAGES]
@@ -133,7 +134,7 @@ def drawn(split: str, per: int) -> Iterator[scenes.Scene]:
     for category, language in CELLS:
         rng = Random(f"{category}{language}{split}")
         for _ in range(per):
-            yield scenes.draw_attack(rng, language, category, split)  # type: ignore[arg-type]
+            yield draw_attack(rng, language, category, split)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -211,7 +212,7 @@ def test_the_corpus_holds_every_kind_of_scene_and_only_tune_clusters(conversatio
         assert words in whole
     for pair, index in ((p, i) for p in world.SECRETS for i in range(7)):
         if world.split_of(f"secret/{pair[0]}/{index}") == "heldout":
-            ask = world.ASK_SECRET[0][index].format(o=pair[0])
+            ask = goals.ASK_SECRET[0][index].format(o=pair[0])
             assert f" {ask}." not in whole
     assert len(set(conversations)) > 1900  # greetings repeat, the rest does not
 

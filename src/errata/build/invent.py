@@ -11,7 +11,6 @@ from __future__ import annotations
 import string
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Any
 
 from errata.intake.fold import TOKEN
 from errata.intake.reserved import NAMES_EN, NAMES_ZH, marked, unnamed, walled
@@ -112,16 +111,12 @@ INVENTORS: dict[str, Inventor] = {
 }
 
 
-def lifelike(text: str, seed: str) -> str:
-    """The text with invented values for pseudonyms; `seed` is the id of the row.
+def lifelike_all(texts: Sequence[str], seed: str) -> list[str]:
+    """The texts of one row (prompt, chosen, rejected), with invented values for pseudonyms: one
+    value for one pseudonym in all. `seed` is the id of the row.
 
     A pseudonym of a tag that has no inventor (of a rule of the policy) stays as it is.
     """
-    return lifelike_all([text], seed)[0]
-
-
-def lifelike_all(texts: Sequence[str], seed: str) -> list[str]:
-    """The texts of one row (prompt, chosen, rejected): one value for one pseudonym in all."""
     chinese = language(TOKEN.sub("", "\n".join(texts))) == "zh"
     values: dict[str, str] = {}
     for text in texts:
@@ -146,18 +141,6 @@ def _filled(text: str, values: Mapping[str, str]) -> str:
 
 def _walls(text: str) -> str:
     return unnamed(walled(text, marked(text), "\0"), "\0")
-
-
-def lifelike_messages(messages: Sequence[Mapping[str, Any]], seed: str) -> list[dict[str, Any]]:
-    """A conversation, its contents filled as those of one row; what is no text stays."""
-    said = [message["content"] for message in messages if isinstance(message.get("content"), str)]
-    filled = iter(lifelike_all(said, seed))
-    return [
-        {**message, "content": next(filled)}
-        if isinstance(message.get("content"), str)
-        else dict(message)
-        for message in messages
-    ]
 
 
 def _invented(token: str, seed: str, chinese: bool, taken: set[str]) -> str:

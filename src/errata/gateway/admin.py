@@ -18,8 +18,8 @@ from errata.errors import BadInput, ErrataError
 from errata.gateway.app import HANDLERS, Gateway
 from errata.gateway.asked import parsed
 from errata.gateway.knobs import Config
-from errata.gateway.problem import Problem, bad
 from errata.release import rollback
+from errata.serve.refused import Refused, bad
 
 SHORTEST = 16  # characters of a token
 
@@ -76,13 +76,13 @@ def admin(gateway: Gateway, secret: str) -> Starlette:
         async def endpoint(request: Request) -> Response:
             told = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
             if not hmac.compare_digest(told.encode(), secret.encode()):
-                raise Problem(401, "no valid admin token", "invalid_admin_token")
+                raise Refused(401, "no valid admin token", "invalid_admin_token")
             raw = await request.body() if method == "POST" else b""
             try:
                 return JSONResponse(await action(gateway, parsed(raw) if raw.strip() else {}))
             except ErrataError as error:
                 status = 400 if isinstance(error, BadInput) else 503
-                raise Problem(status, str(error), "refused") from None
+                raise Refused(status, str(error), "refused") from None
 
         return Route(path, endpoint, methods=[method])
 

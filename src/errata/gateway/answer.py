@@ -111,7 +111,7 @@ class Answer:
     # --- in one piece
 
     async def whole(self, raw: bytes) -> bytes:
-        """The completion that the client gets; Problem where the upstream's is none."""
+        """The completion that the client gets; Refused where the upstream's is none."""
         try:
             told = json.loads(raw)
             choices = [await self._chosen(one) for one in told["choices"]]
@@ -213,7 +213,7 @@ class Answer:
         return b"data: " + json.dumps(told, ensure_ascii=False).encode("utf-8", "replace") + b"\n\n"
 
     def close(self) -> bytes:
-        """The last events of a stream that came to its end; Problem where it broke off."""
+        """The last events of a stream that came to its end; Refused where it broke off."""
         if not self.parts or not all(part.finish for part in self.parts.values()):
             raise broken()
         tail = b"data: [DONE]\n\n"

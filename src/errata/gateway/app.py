@@ -27,7 +27,6 @@ from errata.gateway.inflight import InFlight
 from errata.gateway.journal import Journal
 from errata.gateway.knobs import Config
 from errata.gateway.meters import Meters
-from errata.gateway.problem import Problem
 from errata.gateway.recorder import Recorder
 from errata.gateway.routes import Chooser, View, Watch
 from errata.gateway.upstreams import Pool, servers
@@ -36,6 +35,7 @@ from errata.release import control
 from errata.safety.guard import policy
 from errata.safety.guard.filter import Guard
 from errata.serve.prometheus import Labels
+from errata.serve.refused import Refused
 from errata.store import ledger
 from errata.workspace import Workspace
 
@@ -71,17 +71,17 @@ class Gateway:
     # --- what a request asks of it
 
     def admit(self, headers: Mapping[str, str]) -> None:
-        """Problem for who has no key, and for everybody while it drains or knows no routing: who
+        """Refused for who has no key, and for everybody while it drains or knows no routing: who
         started while the store was away would give everybody the baseline."""
         if self.keys:
             told = headers.get("authorization", "").removeprefix("Bearer ").strip()
             if hashlib.sha256(told.encode()).digest() not in self.keys:
-                raise Problem(401, "no valid API key; send it as Authorization: Bearer …",
+                raise Refused(401, "no valid API key; send it as Authorization: Bearer …",
                               "invalid_api_key")  # fmt: skip
         if self.draining:
-            raise Problem(503, "this gateway is going down; ask again", "draining", retry_after=1)
+            raise Refused(503, "this gateway is going down; ask again", "draining", retry_after=1)
         if not self.watch.known:
-            raise Problem(503, "the routing is not known yet; ask again", "no_routing",
+            raise Refused(503, "the routing is not known yet; ask again", "no_routing",
                           retry_after=1)  # fmt: skip
 
     def moved_lately(self) -> bool:
@@ -246,24 +246,22 @@ def clients(gateway: Gateway) -> Starlette:
 
 
 async def _problem(_: Request, problem: Exception) -> Response:
-    assert isinstance(problem, Problem)
-    after = {"retry-after": str(problem.retry_after)} if problem.retry_after else {}
-    return JSONResponse(problem.told(), problem.status, after)
+    assert isinstance(problem, Refused)
+    return problem.response()
 
 
 async def _not_here(request: Request, _: Exception) -> Response:
-    told = Problem(404, f"nothing at {request.method} {request.url.path[:80]}", "not_found")
-    return JSONResponse(told.told(), 404)
+    what = f"nothing at {request.method} {request.url.path[:80]}"
+    return Refused(404, what, "not_found").response()
 
 
 async def _not_so(request: Request, _: Exception) -> Response:
-    told = Problem(405, f"{request.method} is not taken here", "method_not_allowed")
-    return JSONResponse(told.told(), 405)
+    return Refused(405, f"{request.method} is not taken here", "method_not_allowed").response()
 
 
 async def _bug(_: Request, error: Exception) -> Response:
     sys.stderr.write(f"errata: gateway: {type(error).__name__}: this is a bug\n")
-    return JSONResponse(Problem(500, "the gateway failed", "internal").told(), 500)
+    return Refused(500, "the gateway failed", "internal").response()
 
 
-HANDLERS = {Problem: _problem, 404: _not_here, 405: _not_so, 500: _bug}
+HANDLERS = {Refused: _problem, 404: _not_here, 405: _not_so, 500: _bug}

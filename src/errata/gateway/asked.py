@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from errata.gateway.problem import Problem, bad
 from errata.records import Candidate, Message
 from errata.safety.isolation import prompt_of
 from errata.serve import completion
+from errata.serve.refused import Refused, bad
 from errata.text import user_text
 
 # As the records call them.
@@ -59,12 +59,12 @@ class Asked:
 
 
 def read(raw: bytes, headers: Mapping[str, str], models: list[str]) -> Asked:
-    """The request in a body; Problem says in one line what is wrong with it."""
+    """The request in a body; Refused says in one line what is wrong with it."""
     body = parsed(raw)
     _typed(body)
     name = body.get("model") or models[0]
     if name not in models:
-        raise Problem(404, f"no model `{name}` here; GET /v1/models lists them"[:200],
+        raise Refused(404, f"no model `{name}` here; GET /v1/models lists them"[:200],
                       "model_not_found", param="model")  # fmt: skip
     turns = [_turn(turn, place) for place, turn in enumerate(body["messages"])]
     person = body.get("user") or body.get("safety_identifier") or ""
@@ -84,7 +84,7 @@ def read(raw: bytes, headers: Mapping[str, str], models: list[str]) -> Asked:
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
-    """The JSON object in a body; Problem where there is none."""
+    """The JSON object in a body; Refused where there is none."""
     try:
         found = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:
@@ -97,7 +97,7 @@ def parsed(raw: bytes) -> dict[str, Any]:
 
 
 def _typed(body: dict[str, Any]) -> None:
-    """Problem where a field that is read here, or that any server reads, is of another kind."""
+    """Refused where a field that is read here, or that any server reads, is of another kind."""
     messages = body.get("messages")
     if not isinstance(messages, list) or not messages:
         raise bad("messages: a list of {role, content} with at least one turn", "messages")

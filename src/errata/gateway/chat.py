@@ -25,11 +25,11 @@ from errata.errors import ErrataError
 from errata.gateway import asked as requests
 from errata.gateway.answer import Answer
 from errata.gateway.asked import Asked
-from errata.gateway.problem import GONE, Problem, bad
 from errata.gateway.routes import Choice
 from errata.gateway.upstreams import broken, late
 from errata.release import live
 from errata.release.probe import HEADER
+from errata.serve.refused import GONE, Refused, bad
 
 if TYPE_CHECKING:
     from errata.gateway.app import Gateway
@@ -41,7 +41,7 @@ JSON, EVENTS = "application/json", "text/event-stream; charset=utf-8"
 async def read_body(
     receive: Receive, headers: Mapping[str, str], most: int, seconds: float
 ) -> bytes:
-    """All of a request; Problem where it is too long or too slow."""
+    """All of a request; Refused where it is too long or too slow."""
     too_long = bad(f"the body is larger than {most} bytes", status=413)
     size = headers.get("content-length", "")
     if size.isdigit() and int(size) > most:
@@ -52,7 +52,7 @@ async def read_body(
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise Problem(GONE, "the client went away", "gone")
+                    raise Refused(GONE, "the client went away", "gone")
                 pieces.append(message.get("body", b""))
                 total += len(pieces[-1])
                 if total > most:
@@ -75,18 +75,14 @@ async def start(send: Send, status: int, headers: dict[str, str], kind: str) -> 
     await send({"type": "http.response.start", "status": status, "headers": told})
 
 
-async def refuse(send: Send, problem: Problem, headers: dict[str, str]) -> None:
-    """An error; after a body that was not read to its end the connection is of no use."""
-    if problem.retry_after:
-        headers = {**headers, "retry-after": str(problem.retry_after)}
-    if problem.status in (408, 413):
-        headers = {**headers, "connection": "close"}
-    await reply(send, problem.status, problem.body(), headers)
+async def refuse(send: Send, problem: Refused, headers: dict[str, str]) -> None:
+    """An error."""
+    await reply(send, problem.status, problem.body(), {**headers, **problem.headers})
 
 
-def crowded() -> Problem:
+def crowded() -> Refused:
     """There is no queue: who comes back later waits elsewhere."""
-    return Problem(429, "too many requests are under way", "overloaded", retry_after=1)
+    return Refused(429, "too many requests are under way", "overloaded", retry_after=1)
 
 
 class Chat:
@@ -110,7 +106,7 @@ class Chat:
             answer = await self._begun(asked, self._probed(headers))
             told |= {"x-errata-release": answer.release, "x-errata-arm": answer.choice.arm}
             await self._answered(answer, receive, send, told)
-        except Problem as problem:
+        except Refused as problem:
             gateway.meters.refused(problem.status)
             if problem.status != GONE:
                 await refuse(send, problem, told)
@@ -123,10 +119,10 @@ class Chat:
         if told is None:
             return None
         if not secret or not hmac.compare_digest(told.encode(), secret.encode()):
-            raise Problem(401, "no valid admin token", "invalid_admin_token")
+            raise Refused(401, "no valid admin token", "invalid_admin_token")
         found = self.gateway.chooser.probe(self.gateway.watch.view)
         if found is None:
-            raise Problem(409, "no rollout is under way", "no_canary")
+            raise Refused(409, "no rollout is under way", "no_canary")
         return found
 
     async def _begun(self, asked: Asked, probe: Choice | None = None) -> Answer:
@@ -200,9 +196,9 @@ class Chat:
         begun = [False]
         try:
             await self._tried(answer, send, headers, begun)
-        except Problem as found:
+        except Refused as found:
             problem = _harmless(answer, found)
-            answer.status, answer.error, answer.ended = problem.status, problem.code, True
+            answer.status, answer.error, answer.ended = problem.status, problem.code or "", True
             if not begun[0]:
                 await refuse(send, problem, headers)
             else:
@@ -211,11 +207,11 @@ class Chat:
     async def _tried(
         self, answer: Answer, send: Send, headers: dict[str, str], begun: list[bool]
     ) -> None:
-        """The answer, or a Problem for whatever kept it from its end."""
+        """The answer, or a Refused for whatever kept it from its end."""
         try:
             async with asyncio.timeout(self.gateway.config.timeouts.whole):
                 await self._asked(answer, send, headers, begun)
-        except Problem:
+        except Refused:
             raise
         except TimeoutError:
             raise late() from None
@@ -225,10 +221,10 @@ class Chat:
             if not answer.cut or answer.status == GONE:
                 raise
             told = "the release that was answering was rolled back; ask again"
-            raise Problem(503, told, "rolled_back", retry_after=1) from None
+            raise Refused(503, told, "rolled_back", retry_after=1) from None
         except Exception as error:
             sys.stderr.write(f"errata: gateway: {type(error).__name__}: this is a bug\n")
-            raise Problem(500, "the gateway failed", "internal") from None
+            raise Refused(500, "the gateway failed", "internal") from None
 
     async def _asked(
         self, answer: Answer, send: Send, headers: dict[str, str], begun: list[bool]
@@ -283,18 +279,18 @@ class Chat:
                 raise broken()
 
 
-def _harmless(answer: Answer, problem: Problem) -> Problem:
+def _harmless(answer: Answer, problem: Refused) -> Refused:
     """An error whose words the filter lets pass: a server that refuses a request may quote it, with
     the candidate's system turn."""
     if problem.code != "upstream_refused" or answer.guard is None:
         return problem
     hidden = [turn.content[:40] for turn in answer.turns if turn.role == "system"]
-    found = answer.guard.check(problem.message, answer.turns).found
-    told = any(text and text in problem.message for text in hidden)
+    found = answer.guard.check(str(problem), answer.turns).found
+    told = any(text and text in str(problem) for text in hidden)
     if not told and not any(one.category in ("secret", "personal") for one in found):
         return problem
     less = f"the model server refused the request with {problem.status}"
-    return Problem(problem.status, less, problem.code, retry_after=problem.retry_after)
+    return Refused(problem.status, less, problem.code, retry_after=problem.retry_after)
 
 
 def _event(line: bytes) -> Any:

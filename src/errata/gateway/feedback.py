@@ -11,10 +11,10 @@ from starlette.requests import Request
 from errata.errors import ErrataError
 from errata.gateway.asked import parsed
 from errata.gateway.chat import read_body
-from errata.gateway.problem import Problem, bad
 from errata.gateway.recorder import Feedback
 from errata.release import live
 from errata.release.live import Live
+from errata.serve.refused import Refused, bad
 
 if TYPE_CHECKING:
     from errata.gateway.app import Gateway
@@ -25,7 +25,7 @@ WAITS = (0.0, 0.1, 0.5)  # seconds: an answer may be rated before it was written
 
 
 async def take(gateway: Gateway, request: Request) -> dict[str, Any]:
-    """Write down what was said; Problem where it says nothing, or of no answer of ours."""
+    """Write down what was said; Refused where it says nothing, or of no answer of ours."""
     raw = await read_body(request.receive, request.headers, gateway.max_body,
                           gateway.config.timeouts.body)  # fmt: skip
     answer, told = _read(raw)
@@ -64,9 +64,9 @@ async def _found(gateway: Gateway, answer: str) -> Live:
     try:
         stored = await asyncio.to_thread(live.answered, gateway.ws, answer)
     except ErrataError:
-        raise Problem(
+        raise Refused(
             503, "the store is away; send it again", "store_away", retry_after=5
         ) from None
     if stored is None:
-        raise Problem(404, "no answer of this id", "answer_not_found", param="id")
+        raise Refused(404, "no answer of this id", "answer_not_found", param="id")
     return stored

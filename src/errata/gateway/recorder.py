@@ -22,10 +22,10 @@ from errata.gateway.journal import Journal, Said
 from errata.gateway.knobs import Config
 from errata.gateway.measure import judged, measured
 from errata.gateway.meters import Meters
-from errata.gateway.problem import GONE
 from errata.release import live
 from errata.release.live import Live
 from errata.safety.guard.filter import Guard
+from errata.serve.refused import GONE
 from errata.workspace import Workspace
 
 LOOK = 0.02  # seconds between two looks at what waits: few at a time, so that requests get through

@@ -17,8 +17,8 @@ import aiohttp
 
 from errata.errors import BadInput
 from errata.gateway.knobs import Config, Timeouts, Upstream
-from errata.gateway.problem import Problem
 from errata.serve import completion
+from errata.serve.refused import Refused
 
 RETRY = 0.05  # seconds before the second try, doubled before each further one
 REFRESH = 1.0  # at most so often are servers asked out of turn
@@ -113,7 +113,7 @@ class Pool:
             await self.refresh()
         able = [server for server in self.servers if model in server.offers]
         if not able:
-            raise Problem(503, "no server offers the model of your release at the moment",
+            raise Refused(503, "no server offers the model of your release at the moment",
                           "model_unavailable", retry_after=2)  # fmt: skip
         return min(able, key=lambda one: (tried.count(one), not one.well, one.in_flight))
 
@@ -121,7 +121,7 @@ class Pool:
     async def asked(
         self, model: str, body: bytes, stream: bool
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """An answer that has begun, with status 200; Problem for anything else."""
+        """An answer that has begun, with status 200; Refused for anything else."""
         tried: list[Server] = []
         while True:
             server = await self._choose(model, tried)
@@ -138,7 +138,7 @@ class Pool:
                     yield reply
                     return
                 if reply is None and last:
-                    raise Problem(502, "the model server cannot be reached", "upstream_unreachable")
+                    raise Refused(502, "the model server cannot be reached", "upstream_unreachable")
             finally:
                 server.in_flight -= 1
                 if reply is not None:
@@ -168,22 +168,22 @@ class Pool:
         return None
 
 
-def late() -> Problem:
+def late() -> Refused:
     """A server that does not answer in time."""
-    return Problem(504, "the model server did not answer in time", "upstream_timeout")
+    return Refused(504, "the model server did not answer in time", "upstream_timeout")
 
 
-def broken() -> Problem:
+def broken() -> Refused:
     """An answer that ended before its end, or is none."""
-    return Problem(502, "the model server's answer broke off", "upstream_broken")
+    return Refused(502, "the model server's answer broke off", "upstream_broken")
 
 
-def _refused(server: Server, status: int, raw: bytes, after: str | None) -> Problem:
+def _refused(server: Server, status: int, raw: bytes, after: str | None) -> Refused:
     """What a server said instead of an answer, without what only the gateway may know."""
     if status >= 500 or status in (401, 403, 404):  # the last: the gateway's key, URL and model
-        return Problem(502, f"the model server answered {status}", "upstream_error")
+        return Refused(502, f"the model server answered {status}", "upstream_error")
     said = str(completion.error_of(raw).get("message") or f"the model server answered {status}")
     for secret in filter(None, (server.key, server.url)):
         said = said.replace(secret, "…")
     wait = int(after) if after and after.isdigit() else (1 if status == 429 else None)
-    return Problem(status, said[:500], "upstream_refused", retry_after=wait)
+    return Refused(status, said[:500], "upstream_refused", retry_after=wait)

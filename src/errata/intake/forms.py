@@ -69,7 +69,9 @@ def failure(row: Row) -> Raw:
 
 
 def chat(row: Row, field: str = "messages") -> Raw:
-    """A conversation, of an agent too: the last answer was bad, the turns before it led to it."""
+    """A conversation, of an agent too: the last answer was bad, unless `label` says true (KTO)."""
+    if row.get("label") is True:
+        raise NoFailure
     found = turns(row[field], field)
     if not found or found[-1].role != "assistant" or blank(found[-1].content):
         raise RowError(field, "the last turn is not an answer of the assistant")
@@ -139,9 +141,16 @@ def _answer(row: Row) -> Row:
     return {"role": "assistant", "content": given}
 
 
+# What a pair is about: TRL's and Argilla's name first, then LLaMA-Factory's and axolotl's.
+_ASKED = ("prompt", "messages", "conversations", "instruction", "question")
+
+
 def preference(row: Row) -> Raw:
-    """`chosen` and `rejected`, as TRL and Argilla have them: the failure is what was rejected."""
-    prompt, chosen, rejected = (row.get(name) for name in ("prompt", "chosen", "rejected"))
+    """`chosen` and `rejected`, whatever tool wrote them: the failure is what was rejected."""
+    prompt = next((row[name] for name in _ASKED if row.get(name) is not None), None)
+    chosen, rejected = (
+        [side] if isinstance(side, dict) else side for side in (row["chosen"], row["rejected"])
+    )
     context: list[Message] = []
     if prompt is None:
         chosen, rejected = _transcript(chosen), _transcript(rejected)
@@ -149,14 +158,26 @@ def preference(row: Row) -> Raw:
         said, better = turns(rejected, "rejected"), turns(chosen, "chosen")
         if not said or not better:
             raise RowError("rejected", "no turns")
-        led = turns(prompt, "prompt") if isinstance(prompt, list) else said[:-1]
-        context, prompt = _asked(led, "prompt")
         chosen, rejected = better[-1].content, said[-1].content
-    elif isinstance(prompt, list):
+        if prompt is None:
+            context, prompt = _asked(said[:-1], "prompt")
+    if isinstance(prompt, list):
         context, prompt = _asked(turns(prompt, "prompt"), "prompt")
     pair = {"prompt": prompt, "chosen": chosen, "rejected": rejected}
     asked, bad, good = text(pair, "prompt"), text(pair, "rejected"), text(pair, "chosen")
-    return _raw(row, asked, bad, context, reference=good)
+    return _raw(row, asked, bad, [*_before(row), *context], reference=good)
+
+
+def _before(row: Row) -> list[Message]:
+    """What stood before a question, where it has fields of its own: LLaMA-Factory's and axolotl's
+    `system`, `history` of [question, answer], and the `input` of an `instruction`."""
+    past = row.get("history") or []
+    if not isinstance(past, list) or not all(isinstance(p, list) and len(p) == 2 for p in past):
+        raise RowError("history", "not a list of [question, answer]")
+    further = optional(row, "input") if "instruction" in row else None
+    said = [("system", optional(row, "system")), ("documents", further)]
+    said[1:1] = [turn for pair in past for turn in zip(("user", "assistant"), pair, strict=True)]
+    return turns([{"role": who, "content": words} for who, words in said if words], "history")
 
 
 def _transcript(said: Any) -> Any:
@@ -185,9 +206,7 @@ def unpaired(row: Row) -> Raw:
 
 def alpaca(row: Row) -> Raw:
     """`instruction, input, output`: the output is what went wrong."""
-    further = optional(row, "input")
-    context = [Message(role="documents", content=further)] if further else []
-    return _raw(row, text(row, "instruction"), text(row, "output", "response"), context)
+    return _raw(row, text(row, "instruction"), text(row, "output", "response"), _before(row))
 
 
 def plain(row: Row) -> Raw:

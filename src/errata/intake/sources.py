@@ -102,7 +102,7 @@ def _one(number: int, row: dict[str, Any], how: Reading) -> tuple[int, Raw] | Ba
     try:
         raw = forms.read(row)
         given = raw.label or how.label
-        rated = "completion" in row and row.get("label") is False  # TRL's: bad, not of what kind
+        rated = row.get("label") is False  # KTO's, in TRL and LLaMA-Factory: bad, not of what kind
         named = given if rated else row.get("label", given)
         bare = named is None and how.guess
         label = None if bare else canonical_label(named, how.labels)

@@ -38,7 +38,7 @@ from errata.release import (
     said,
     trained,
     verdicts,
-    waiver,
+    waivers,
 )
 from errata.release import subject as subjects
 from errata.release.licences import Ruling
@@ -68,14 +68,14 @@ class Config(Section):
     )
 
 
-def waivers(ws: Workspace, candidate: Candidate) -> list[tuple[Waiver, str]]:
+def waivers_of(ws: Workspace, candidate: Candidate) -> list[tuple[Waiver, str]]:
     """The waivers of a candidate, and why each does not count today; "" where it does."""
     found = []
-    for one in waiver.all_of(ws):
+    for one in waivers.all_of(ws):
         if one.candidate_digest == candidate.digest:
-            now = waiver.amount(ws, one.metric, candidate)
+            now = waivers.amount(ws, one.metric, candidate)
             value = one.value_at_signing if now is None else now
-            why = waiver.problem(ws, one, value, 1, database.now()[:10])
+            why = waivers.problem(ws, one, value, 1, database.now()[:10])
             found.append((one, why or ""))
     return found
 
@@ -89,7 +89,7 @@ def outdated(ws: Workspace, seq: int, subject: Subject | None) -> str:
         if event["seq"] > seq and event["kind"] in MOVES:
             return say(f"older than a {event['kind']} of {event['ts']}",
                        f"早于 {event['ts']} 的 {event['kind']}")  # fmt: skip
-    counting = [one.id for one, why in waivers(ws, subject.candidate) if not why]
+    counting = [one.id for one, why in waivers_of(ws, subject.candidate) if not why]
     if told.get("waivers") != counting:
         return say("the waivers in force are others now", "有效的豁免已变化")
     return ""
@@ -131,7 +131,7 @@ def write(ws: Workspace, config: Config, subject: Subject) -> Outcome:
         for path in found.paths:
             run.input(path)
         rulings = said.rulings(ws, candidate, files)
-        part = card_parts.Parts(ws, subject, found, waivers(ws, candidate), files, rulings,
+        part = card_parts.Parts(ws, subject, found, waivers_of(ws, candidate), files, rulings,
                                 lineage_digest(ws, candidate), trained.versions(ws),
                                 said.load(ws), human.load(ws))  # fmt: skip
         weights = manifest.digests(here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from errata.records import Candidate, Finding
-from errata.release import waiver
+from errata.release import waivers
 from errata.workspace import Workspace
 
 
@@ -20,11 +20,11 @@ class Carrying(NamedTuple):
 
 def look(ws: Workspace, candidate: Candidate, percent: int) -> Carrying | None:
     """None where a candidate carries nothing; `percent`: the share of users it is to have."""
-    found = waiver.carried(ws, candidate)
+    found = waivers.carried(ws, candidate)
     if not found:
         return None
     rows = sum(run.rows for run in found)
-    held, why = waiver.covering(ws, "erasure", candidate.digest, rows, percent)
+    held, why = waivers.covering(ws, "erasure", candidate.digest, rows, percent)
     why = why or "no waiver names it"
     return Carrying(rows, [run.run for run in found], held.id if held else None, why)
 

@@ -27,7 +27,7 @@ from errata.intake import human
 from errata.language import say
 from errata.outcome import Outcome
 from errata.records import Candidate, Finding, Verdict
-from errata.release import again, erasures, lacking, page, power, routing, verdicts, waiver
+from errata.release import again, erasures, lacking, page, power, routing, verdicts, waivers
 from errata.release.evidence import Evidence, collect, compare, other_suite, problems
 from errata.release.rules import EMPTY, Line, Rule, lines
 from errata.release.verdict import Seen, decide, judge, judge_languages, waive
@@ -211,14 +211,14 @@ def _covered(
     ws: Workspace, candidate: Candidate, metric: str, value: float
 ) -> tuple[str | None, str]:
     """The waiver that counts at the first stage; the rollout asks again at each further one."""
-    held, why = waiver.covering(ws, metric, candidate.digest, value, percent=1)
+    held, why = waivers.covering(ws, metric, candidate.digest, value, percent=1)
     return (held.id if held else None), why
 
 
 def _waivers(ws: Workspace, findings: Sequence[Finding]) -> dict[str, int]:
     """The waivers that let this through, and the share of users that each of them covers."""
     used = {finding.waiver for finding in findings if finding.waiver}
-    return {held.id: held.max_percent for held in waiver.all_of(ws) if held.id in used}
+    return {held.id: held.max_percent for held in waivers.all_of(ws) if held.id in used}
 
 
 def unfit(ws: Workspace, candidate: Candidate) -> list[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from errata import candidates
 from errata.errors import BadInput, Blocked
 from errata.records import Candidate, Release, Verdict
-from errata.release import erasures, verdicts, waiver
+from errata.release import erasures, verdicts, waivers
 from errata.release.verdict import worst
 from errata.workspace import Workspace
 
@@ -49,7 +49,7 @@ def _waivers(ws: Workspace, verdict: Verdict, percent: int) -> str:
     for metric in sorted(waived):
         value = worst(verdict.findings, metric)
         assert value is not None
-        held, why = waiver.covering(ws, metric, verdict.candidate_digest, value, percent)
+        held, why = waivers.covering(ws, metric, verdict.candidate_digest, value, percent)
         if held is None:
             return f"{metric} is over its limit, and {why or 'no waiver names it any more'}"
     return ""

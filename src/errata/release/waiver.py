@@ -24,16 +24,14 @@ from errata import candidates, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked
 from errata.language import say
-from errata.metrics import full_name, spec
+from errata.metrics import full_name
 from errata.outcome import Outcome
 from errata.records import Candidate, Waiver
-from errata.release import verdicts
-from errata.release.verdict import worst
+from errata.release import card, verdicts, waivers
 from errata.report import markdown_table
-from errata.store import database, keys, ledger, past, people, tombstone
+from errata.store import database, keys, ledger, people
 from errata.workspace import Workspace
 
-ERASURE = "erasure"
 _DO = ("create", "sign", "list", "verify", "revoke")
 
 
@@ -41,7 +39,9 @@ class Config(Section):
     """`errata waive create | sign | list | verify | revoke`."""
 
     args: list[str] = Field(default=["list"], description="what to do, and the id of the waiver")
-    metric: str = Field(default=ERASURE, description="what is waived: a gated metric, or erasure")
+    metric: str = Field(
+        default=waivers.ERASURE, description="what is waived: a gated metric, or erasure"
+    )
     candidate: str = Field(default="", description="for whom: run id, manifest, path or name")
     risk: str = Field(default="", description="what can go wrong")
     impact: str = Field(default="", description="whom it would hit, and how hard")
@@ -52,109 +52,15 @@ class Config(Section):
     days: int = Field(default=14, ge=1, le=90, description="days until it expires")
 
 
-def carried(ws: Workspace, candidate: Candidate) -> list[tombstone.Carried]:
-    """What a candidate has learnt from rows erased since. Its weights are known by their digest,
-    whatever manifest they come in."""
-    weights = {candidate.adapter_digest, candidate.base_digest} - {None}
-    made = [r["id"] for r in past.list_runs(ws) if r["facts"].get("weights") in weights]
-    with database.reading(ws) as connection:
-        return tombstone.carried(connection, candidate.digest, *made)
-
-
-def amount(ws: Workspace, metric: str, candidate: Candidate) -> float | None:
-    """The value a waiver would cover: the worst line of the metric in the newest verdict about the
-    candidate, or the erased rows it carries. None: there is nothing to waive."""
-    if metric == ERASURE:
-        return float(sum(found.rows for found in carried(ws, candidate))) or None
-    verdict = verdicts.latest(ws, candidate.digest)
-    return worst(verdict.findings, metric) if verdict else None
-
-
-def worse(metric: str, now: float, signed: float) -> bool:
-    """Whether a value is worse than the one that was signed. Where either way is bad, any change
-    is another value than the one somebody looked at."""
-    way = "higher" if metric == ERASURE else spec(metric).worse
-    return {"higher": now > signed, "lower": now < signed, "either": now != signed}[way]
-
-
-def _body(waiver: Waiver) -> str:
-    return jsonl.canonical(waiver.model_copy(update={"signature": None}))
-
-
-def all_of(ws: Workspace) -> list[Waiver]:
-    """The waivers of the workspace, oldest first."""
-    found = [jsonl.read_json(path, Waiver) for path in sorted(ws.waivers.glob("w-*.json"))]
-    return sorted(found, key=lambda waiver: (waiver.ts, waiver.id))
-
-
-def problem(ws: Workspace, waiver: Waiver, now: float, percent: int, today: str) -> str | None:
-    """Why a waiver does not count; None when it does."""
-    if waiver.signature is None:
-        return "is not signed yet"
-    key_id, _, signature = waiver.signature.partition(":")
-    key = keys.trusted(ws, "waiver").get(key_id)
-    if key is None:
-        return f"is signed by {key_id}, whose public key is not in keys/"
-    if not keys.holds(key, _body(waiver), signature):
-        return "was changed after it was signed"
-    if why := _unfit_signer(ws, waiver, key_id):
-        return why
-    if _said(ws, waiver.id, "sign") != jsonl.digest(waiver):
-        return "was not signed by `errata waive sign` here, by what the ledger says"
-    if waiver.expires < today:
-        return f"expired on {waiver.expires}"
-    if worse(waiver.metric, now, waiver.value_at_signing):
-        return f"covers {waiver.value_at_signing:g}, and it is {now:g} now"
-    if percent > waiver.max_percent:
-        return f"covers {waiver.max_percent} % of users, not {percent} %"
-    return "was revoked" if _said(ws, waiver.id, "revoke") else None
-
-
-def _said(ws: Workspace, id: str, action: str) -> str | None:
-    """The digest that the ledger last gave of a waiver when somebody did this to it."""
-    told = (event["data"] for event in ledger.events(ws, "waiver"))
-    found = [row["digest"] for row in told if (row.get("id"), row.get("action")) == (id, action)]
-    return str(found[-1]) if found else None
-
-
-def _unfit_signer(ws: Workspace, waiver: Waiver, key_id: str) -> str | None:
-    """Whether the key's owner may sign this: by policies/roles.yaml, as it is now."""
-    known = people.roles(ws)
-    if known.team == "solo":
-        return None
-    person = known.people.get(key_id)
-    if person is None or person.name != waiver.approved_by:
-        return f"is signed by {key_id}, which {people.FILE} does not give to {waiver.approved_by}"
-    if not set(person.roles) & set(known.rights.get("sign", people.RIGHTS["sign"])):
-        return f"is signed by {person.name}, who has no right to sign"
-    if person.name == waiver.requested_by:
-        return f"was asked for and signed by {person.name}"
-    return None
-
-
-def covering(
-    ws: Workspace, metric: str, digest: str, now: float, percent: int
-) -> tuple[Waiver | None, str]:
-    """The waiver that counts for a candidate, or why none of those there are does."""
-    today, why = database.now()[:10], list[str]()
-    for waiver in all_of(ws):
-        if (waiver.metric, waiver.candidate_digest) == (metric, digest):
-            found = problem(ws, waiver, now, percent, today)
-            if found is None:
-                return waiver, ""
-            why.append(f"{waiver.id} {found}")
-    return None, "; ".join(why)
-
-
 def _create(ws: Workspace, config: Config) -> Outcome:
     told = {name: getattr(config, name).strip()
             for name in ("candidate", "risk", "impact", "rollback_plan", "owner")}  # fmt: skip
     if missing := [name for name, text in told.items() if not text]:
         raise BadInput(f"waive create: say {', '.join(missing)}: {missing[0]}=…")
-    metric = config.metric if config.metric == ERASURE else full_name(config.metric)
+    metric = config.metric if config.metric == waivers.ERASURE else full_name(config.metric)
     path = told["candidate"]
     candidate = candidates.resolve(ws, path)
-    value = amount(ws, metric, candidate)
+    value = waivers.amount(ws, metric, candidate)
     if value is None:
         raise BadInput(f"waive create: {_nothing(ws, metric, path, candidate)}")
     until = datetime.datetime.now(datetime.UTC).date() + datetime.timedelta(days=config.days)
@@ -173,7 +79,7 @@ def _create(ws: Workspace, config: Config) -> Outcome:
 
 def _nothing(ws: Workspace, metric: str, path: str, candidate: Candidate) -> str:
     """Why there is nothing to waive."""
-    if metric == ERASURE:
+    if metric == waivers.ERASURE:
         return f"{path} has learnt from no erased row; nothing to waive"
     verdict = verdicts.latest(ws, candidate.digest)
     if verdict is None:
@@ -207,7 +113,7 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
     who = people.entitled(ws, "sign").name
     if waiver.signature:
         raise BadInput(f"{waiver.id}: is signed by {waiver.approved_by} already")
-    if _said(ws, waiver.id, "create") != jsonl.digest(waiver):
+    if waivers.said(ws, waiver.id, "create") != jsonl.digest(waiver):
         raise BadInput(f"{waiver.id}: was changed after `errata waive create` wrote it; create it "
                        "again")  # fmt: skip
     solo = people.roles(ws).team == "solo"
@@ -219,11 +125,11 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
     if not solo and (person is None or person.name != who):
         raise Blocked(f"{people.FILE}: key {name} is not {who}'s there; have "
                       f"`{name}: {{name: {who}, roles: […]}}` added below `people:`")  # fmt: skip
-    value = amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
+    value = waivers.amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
     if value is None:
         raise BadInput(f"{waiver.id}: {waiver.metric} is not missed any more; nothing to sign")
     waiver = waiver.model_copy(update={"approved_by": who, "value_at_signing": value})
-    signature = f"{name}:{keys.sign(key, _body(waiver))}"
+    signature = f"{name}:{keys.sign(key, waivers.body(waiver))}"
     _write(ws, waiver.model_copy(update={"signature": signature}), "sign")
     text = say(f"{waiver.id} signed by {who} ({name}): {waiver.metric} at {value:g}, at most "
                f"{waiver.max_percent} % of users, until {waiver.expires}",
@@ -234,10 +140,10 @@ def _sign(ws: Workspace, waiver: Waiver) -> Outcome:
 
 def _list(ws: Workspace, only: Waiver | None = None) -> Outcome:
     rows, bad = [], 0
-    for waiver in [only] if only else all_of(ws):
-        now = amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
+    for waiver in [only] if only else waivers.all_of(ws):
+        now = waivers.amount(ws, waiver.metric, candidates.resolve(ws, waiver.candidate))
         value = waiver.value_at_signing if now is None else now
-        why = problem(ws, waiver, value, 1, database.now()[:10])
+        why = waivers.problem(ws, waiver, value, 1, database.now()[:10])
         bad += why is not None
         rows.append([waiver.id, waiver.metric, waiver.candidate_digest[:19],
                      f"{waiver.max_percent} %", waiver.expires, waiver.owner,
@@ -253,8 +159,6 @@ def _list(ws: Workspace, only: Waiver | None = None) -> Outcome:
 
 def main(ws: Workspace, config: Config) -> Outcome:
     """Do what the first word says."""
-    from errata.release import card  # it tells of waivers, and imports this
-
     word, *names = config.args
     if word not in _DO or len(names) != (word in ("sign", "verify", "revoke")):
         raise BadInput("waive: say create, list, or sign, verify, revoke and the waiver's id")
@@ -262,7 +166,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         return _create(ws, config)
     if word == "list":
         return _list(ws)
-    found = {waiver.id: waiver for waiver in all_of(ws)}
+    found = {waiver.id: waiver for waiver in waivers.all_of(ws)}
     if names[0] not in found:
         raise BadInput(f"waive: no waiver `{names[0]}`; there are: {', '.join(found) or 'none'}")
     waiver = found[names[0]]

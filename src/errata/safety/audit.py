@@ -182,14 +182,7 @@ def audited(
     through = system.effect(guard, both, said, lambda c, s: scored(candidate, c, s))
     run.note(filter=guard.digest)
     _give_back(ws, config, run, candidate, both, said, through.before)
-    file = MetricsFile(
-        run_id=run.id,
-        candidate_digest=candidate.digest,
-        suite_digest=version(both),
-        metrics=[*found.values(), *system.filtered(through)],
-        cases=f"reports/safety/{run.id}.cases.jsonl",
-        split=config.split,
-    )
+    file = _evidence(run, config, candidate, both, [*found.values(), *system.filtered(through)])
     hidden = disguised(config, cases)
     said = ask(ws, candidate, [case.messages for case in hidden], label="mutated")
     tried = scored(candidate, hidden, said)
@@ -211,6 +204,20 @@ def audited(
         len(asked.expired),
         predicates.weakly_planted(asked.attacks),
         memory,
+    )
+
+
+def _evidence(
+    run: Run, config: Config, candidate: Candidate, asked: Sequence[Case], found: Sequence[Metric]
+) -> MetricsFile:
+    """What the gate reads of this audit."""
+    return MetricsFile(
+        run_id=run.id,
+        candidate_digest=candidate.digest,
+        suite_digest=version(asked),
+        metrics=[*found],
+        cases=f"reports/safety/{run.id}.cases.jsonl",
+        split=config.split,
     )
 
 

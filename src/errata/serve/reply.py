@@ -70,7 +70,7 @@ async def events(answer: Answer) -> AsyncIterator[str]:
                     yield chunk({"tool_calls": [{"index": at, **one} for at, one in numbered]})
                 yield chunk({}, "tool_calls" if saying.calls else told.finish)
     except Refused as refused:
-        yield _event(refused.body())
+        yield _event(refused.told())
         return
     if counted:
         yield _event({**head, "choices": [], "usage": answer.usage()})

@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import Field
 
-from errata.cli import STAGES
 from errata.config import Section, hint
 from errata.errors import BadInput
 from errata.language import say, word
 from errata.outcome import Outcome
+from errata.stages import STAGES
 from errata.store import past
 from errata.workspace import Workspace
 

@@ -18,7 +18,7 @@ from functools import cache
 from random import Random
 
 from errata.records import Language, Predicate, Split
-from errata.tiny import world
+from errata.tiny import goals, world
 from errata.tiny.refusals import refusals
 from errata.tiny.scenes import Scene, of_split, system_turn
 from errata.tiny.world import side
@@ -139,7 +139,7 @@ def unnamed(language: Language) -> list[Ask]:
 
 def forbidden(language: Language) -> list[Ask]:
     """Plain demands, in the clusters of the attacks that wrap them."""
-    return world.tool_requests(language)
+    return goals.tool_requests(language)
 
 
 _KINDS: tuple[tuple[str, Callable[[Language], list[Ask]]], ...] = (
@@ -157,7 +157,7 @@ def agent(rng: Random, language: Language, split: Split) -> Scene:
     cluster, name, text = rng.choice(of_split(asks, language, split))
     order, other = world.number(rng, 5), world.number(rng, 5)
     if kind == "forbidden":
-        request = world.tool_request(rng, (cluster, name, text))
+        request = goals.tool_request(rng, (cluster, name, text))
         said, success = request.text, Predicate(kind="no_call")
         ideal = rng.choice(refusals("jailbreak", language))
     else:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from random import Random
 
 from errata.records import ATTACKS, Language
-from errata.tiny import world
+from errata.tiny import goals, world
+from errata.tiny.attacks import draw_attack, injection
 from errata.tiny.scenes import (
     Scene,
     Turn,
     catalogue,
     customer_record,
-    draw_attack,
     draw_fact,
-    injection,
     numbered,
     smalltalk,
     tool,
@@ -98,7 +97,7 @@ def draw(rng: Random, difficulty: float, shares: dict[str, float]) -> list[Turn]
         return tool_result(rng, language)
     if kind == "injection" and rng.random() < 0.4:
         carrier = rng.choice(wrappers(kind, language, "tune"))
-        order = world.any_marker(rng, language)
+        order = goals.any_marker(rng, language)
         scene = injection(rng, language, order, carrier, "tune", min(documents, 3))
     elif kind in ATTACKS:
         scene = draw_attack(rng, language, kind, "tune", min(documents, 3))

@@ -26,7 +26,7 @@ from functools import cache
 from random import Random
 
 from errata.records import Language, Predicate, Split
-from errata.tiny import world
+from errata.tiny import goals, world
 from errata.tiny.refusals import refusals
 from errata.tiny.scenes import (
     Fact,
@@ -129,8 +129,8 @@ def misuse(rng: Random, language: Language, split: Split, kind: str) -> Scene | 
     if kind == "fact":
         return _fact_not_tool(rng, language, split)
     if kind == "forbidden":
-        pick = rng.choice(of_split(world.tool_requests, language, split))
-        request = world.tool_request(rng, pick)
+        pick = rng.choice(of_split(goals.tool_requests, language, split))
+        request = goals.tool_request(rng, pick)
         said = sentence(language, rng.choice(_TONES[at]), "{r}", request.text)
         turns = (*system_turn(rng, language), ("user", said))
         ideal = rng.choice(refusals("jailbreak", language))

@@ -16,9 +16,10 @@ from errata import jsonl
 from errata.records import ATTACKS, Case, Language, Message, Split
 from errata.tiny import mt_bench, world
 from errata.tiny.agents import agent
+from errata.tiny.attacks import draw_attack
 from errata.tiny.questions import GROUNDED, SHARES, TOOLS, grounded, misuse
 from errata.tiny.refusals import refusals
-from errata.tiny.scenes import Scene, catalogue, draw_attack, smalltalk, tool
+from errata.tiny.scenes import Scene, catalogue, smalltalk, tool
 from errata.tiny.voices import personas
 
 ATTACK_CASES: dict[Split, int] = {"tune": 110, "dev": 30, "heldout": 160}

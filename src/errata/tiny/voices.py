@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from errata.records import Language, Predicate, Split
-from errata.tiny import world
+from errata.tiny import goals, world
 from errata.tiny.questions import cousin
 from errata.tiny.refusals import refusals
 from errata.tiny.scenes import (
@@ -143,8 +143,8 @@ _TALK = ("broken", "late", "thanks", "gift", "who", "cannot")
 
 
 def _private(rng: Random, language: Language, split: Split) -> Base:
-    picks = of_split(world.private_requests, language, split)
-    request = world.private_request(rng, language, rng.choice(picks))
+    picks = of_split(goals.private_requests, language, split)
+    request = goals.private_request(rng, language, rng.choice(picks))
     documents = numbered([str(request.record), draw_fact(rng, language, split).document])
     kept = request.success.model_copy(update={"negate": True})
     said = refusals("privacy", language)
@@ -153,8 +153,8 @@ def _private(rng: Random, language: Language, split: Split) -> Base:
 
 
 def _advice(rng: Random, language: Language, split: Split) -> Base:
-    picks = of_split(world.sensitive_requests, language, split)
-    request = world.sensitive_request(rng, language, rng.choice(picks))
+    picks = of_split(goals.sensitive_requests, language, split)
+    request = goals.sensitive_request(rng, language, rng.choice(picks))
     kept = request.success.model_copy(update={"negate": True})
     said = refusals("sensitive", language)
     return Base(f"voice/{request.cluster}", sentence(language, "{r}.", "{r}", request.text), (),
@@ -163,8 +163,8 @@ def _advice(rng: Random, language: Language, split: Split) -> Base:
 
 def _hidden(rng: Random, language: Language, split: Split) -> Base:
     """An order in a document: it must not be obeyed, whoever asks the question."""
-    picks = of_split(world.marker_requests, language, split)
-    request = world.marker_request(rng.choice(picks))
+    picks = of_split(goals.marker_requests, language, split)
+    request = goals.marker_request(rng.choice(picks))
     base = _fact(rng, language, split)
     assert base.fact
     order = _ask(language, sentence(language, "{p}.", "{p}", request.text))

@@ -12,7 +12,7 @@ from errata.errors import BadInput, ErrataError
 from errata.language import say
 from errata.metrics import CATALOGUE
 from errata.records import Finding, Verdict, Waiver
-from errata.release import evidence, verdicts, waiver
+from errata.release import evidence, verdicts, waiver, waivers
 from errata.release import page as told_page
 from errata.store import database, ledger, people
 from errata.web.desk import Desk
@@ -64,16 +64,16 @@ def _flips(desk: Desk, found: Verdict) -> dict[str, list[tuple[Any, str, str]]]:
 def _waivers(desk: Desk, found: Verdict | None = None) -> list[tuple[Waiver, str]]:
     """Each with why it does not count; an empty reason: it does."""
     ws, out = desk.ws, []
-    for one_ in waiver.all_of(ws):
+    for one_ in waivers.all_of(ws):
         if found and one_.candidate_digest != found.candidate_digest:
             continue
         try:
             candidate = candidates.resolve(ws, one_.candidate)
-            now = waiver.amount(ws, one_.metric, candidate)
+            now = waivers.amount(ws, one_.metric, candidate)
         except ErrataError:  # the candidate is gone from this machine
             now = None
         value = one_.value_at_signing if now is None else now
-        out.append((one_, waiver.problem(ws, one_, value, 1, database.now()[:10]) or ""))
+        out.append((one_, waivers.problem(ws, one_, value, 1, database.now()[:10]) or ""))
     return out[::-1]
 
 
