@@ -164,7 +164,8 @@ def last_page(demo: Demo, serving: Release, bad: Release, failure: str) -> Outco
         f"已回滚：{bad.id}。",
     )
     pages = "reports/safety.md, reports/posttrain/experiment-log.md"
-    more = say("next: ", "下一步：") + f"`errata trace {failure} -C {ws.root}`, {pages}"
+    look = f"`errata web -C {ws.root}`, `errata trace {failure} -C {ws.root}`"
+    more = say("next: ", "下一步：") + f"{look}, {pages}"
     data = {
         "minutes": minutes,
         "released": serving.id,

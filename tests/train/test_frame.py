@@ -23,6 +23,7 @@ from errata.train.job import Interrupted, Watch
 from errata.train.model import load
 from errata.train.settings import Bound
 from errata.train.stage import Job
+from errata.web import jobs
 from errata.workspace import Workspace
 
 STAGES = {"sft": sft, "dpo": dpo, "rm": reward}
@@ -105,6 +106,28 @@ def test_other_validation_rows_are_never_resumed(
     done = go(lessons, "sft", knobs, **more)
     notes = past.get_run(lessons, done["run_id"])["facts"]["notes"]
     assert not any("resumed" in note for note in notes)
+
+
+def steps_of(ws: Workspace, run_id: str) -> list[tuple[float, float]]:
+    return jobs.progress(ws, run_id).curves["loss"]
+
+
+def test_what_a_run_tells_while_it_goes_on_is_its_curve(
+    lessons: Workspace, knobs: dict[str, Any], stop_at: Callable[[int], list[int]]
+):
+    """Of a run that was gone on with, the whole curve: the desk draws it from this file."""
+    straight = go(lessons, "sft", knobs, resume="never")
+    told = steps_of(lessons, straight["run_id"])
+    assert told == list(enumerate(straight["losses"], 1))
+    stop_at(3)
+    with pytest.raises(Interrupted):
+        go(lessons, "sft", knobs, save_every=1, seed=18)
+    cut = past.list_runs(lessons, "sft")[-1]["id"]
+    assert 1 <= len(steps_of(lessons, cut)) < 6
+    done = go(lessons, "sft", knobs, save_every=1, seed=18)
+    whole = steps_of(lessons, done["run_id"])
+    assert [step for step, _ in whole] == [1, 2, 3, 4, 5, 6]
+    assert jobs.progress(lessons, done["run_id"]).steps == 6
 
 
 def test_another_version_of_the_reference_is_never_resumed(
