@@ -22,6 +22,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -39,17 +40,27 @@ from errata.workspace import Workspace
 NEEDS_WORKSPACE = False
 
 
+class Attempt(NamedTuple):
+    """What `errata build`, `errata sft` and `errata dpo` are given."""
+
+    build: tuple[str, ...] = ()
+    sft: tuple[str, ...] = ()
+    dpo: tuple[str, ...] = ()
+
+
 # What is tried until the gate lets a candidate through: as configured, then with more replay of
-# what the model could do before, then gentler too. Floats differ between machines, and so do the
+# what the model could do before, then ever gentler. Floats differ between machines, and so do the
 # answers of so small a model: where the first loses a point of accuracy, it is blocked, rightly.
-# What `errata build` and `errata sft` are given.
-ATTEMPTS: tuple[tuple[list[str], list[str]], ...] = (
-    ([], []), (["replay=1800"], []), (["replay=1800"], ["lr=1e-3"]),
+REPLAY = ("replay=1800",)
+ATTEMPTS = (
+    Attempt(), Attempt(REPLAY), Attempt(REPLAY, ("lr=1e-3",)),
+    Attempt(REPLAY, ("lr=6e-4",), ("lr=2e-5",)),
 )  # fmt: skip
 # The second model goes on from the released one, which its gate holds it against: more replay from
 # the start (on one machine 25 answers worse and 24 better with it, 25 and 19 without).
-SECOND: tuple[tuple[list[str], list[str]], ...] = (
-    (["replay=1800"], []), (["replay=1800"], ["lr=7e-4"]), (["replay=1800"], ["lr=4e-4"]),
+SECOND = (
+    Attempt(REPLAY), Attempt(REPLAY, ("lr=7e-4",)), Attempt(REPLAY, ("lr=4e-4",)),
+    Attempt(REPLAY, ("lr=1e-4",), ("lr=1e-5",)),
 )  # fmt: skip
 
 
@@ -166,11 +177,11 @@ def harvest(demo: Demo) -> None:
     demo.run("build")
 
 
-def align(demo: Demo, *words: str) -> tuple[str, str]:
+def align(demo: Demo, attempt: Attempt) -> tuple[str, str]:
     """Act 2: SFT, DPO, and a reward model; run ids of the first two."""
     demo.say("SFT, DPO from it, and a reward model", "SFT、由其 DPO，以及奖励模型")
-    sft = demo.train("SFT", "sft", *words)
-    dpo = demo.train("SFT+DPO", "dpo", f"model={sft}")
+    sft = demo.train("SFT", "sft", *attempt.sft)
+    dpo = demo.train("SFT+DPO", "dpo", f"model={sft}", *attempt.dpo)
     demo.run("rm")  # its preference is part of the evidence
     return sft, dpo
 
@@ -188,10 +199,10 @@ def passes(demo: Demo, label: str, model: str, baseline: str) -> bool:
 def release(demo: Demo) -> tuple[str, str, Release]:
     """Acts 2 and 3: train until the gate passes, then roll out to everybody; SFT, DPO, release."""
     demo.judge("base", "tiny", full=True)
-    for more, words in ATTEMPTS:
-        if more:
-            demo.run("build", *more)
-        sft, dpo = align(demo, *words)
+    for attempt in ATTEMPTS:
+        if attempt.build:
+            demo.run("build", *attempt.build)
+        sft, dpo = align(demo, attempt)
         if passes(demo, "SFT+DPO", dpo, "tiny"):
             break
     else:
@@ -266,11 +277,11 @@ def grow(demo: Demo, dpo: str) -> str:
     demo.say("agents' traces, tickets, a teacher, people: a second version of the data",
              "智能体轨迹、工单、教师模型与人工：第二版数据")  # fmt: skip
     demo_second.gather(demo.ws, dpo, demo.run)
-    for more, words in SECOND:
-        demo.run("build", f"negatives.model={dpo}", "negatives.each=2", *more)
-        sft = demo.train("second SFT", "sft", f"model={dpo}", *words)
+    for attempt in SECOND:
+        demo.run("build", f"negatives.model={dpo}", "negatives.each=2", *attempt.build)
+        sft = demo.train("second SFT", "sft", f"model={dpo}", *attempt.sft)
         del demo.models["second SFT"]  # nobody measures it by itself
-        second = demo.train("second SFT+DPO", "dpo", f"model={sft}")
+        second = demo.train("second SFT+DPO", "dpo", f"model={sft}", *attempt.dpo)
         if passes(demo, "second SFT+DPO", second, dpo):
             return second
     raise Blocked("demo: the gate let none of the second candidates through; see reports/gate/")
