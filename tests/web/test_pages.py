@@ -10,9 +10,11 @@ from tests.web.test_guard import READ, tags
 
 from errata import jsonl
 from errata.records import Failure
+from errata.release import live, monitor, routing
 from errata.store import database, ledger, past
 from errata.web.desk import Desk
 from errata.web.index import Asked, Index
+from errata.web.watched import Watched
 from errata.workspace import Workspace
 
 HAN = re.compile(r"[\u4e00-\u9fff]")
@@ -236,18 +238,23 @@ def test_the_table_follows_the_file_and_the_ledger(desk: Desk, ws: Workspace) ->
     assert desk.index.row(id)["state"] == "in version"
 
 
-def test_the_curve_of_e_ends_where_the_monitor_stands(client: Client, ws: Workspace) -> None:
-    from errata.release import monitor, routing
-    from errata.web.pages.rollout import history
-
+def test_the_curve_of_e_ends_where_the_monitor_stands(ws: Workspace) -> None:
     knobs, release = monitor.knobs(ws), routing.current(ws).canary
     assert release
-    watch, _ = monitor.replay(ws, knobs, release)
-    again, curves, rows = history(ws, knobs, release)
-    assert len(rows) == 240
-    for name, points in curves.items():
-        assert points[-1] == (240, watch.duels[name].e)
-        assert again.duels[name].e == watch.duels[name].e
+    watched = Watched(ws)
+    watched.of(knobs, release)
+    for batch in (7, 400, 1):  # what is new is added to what was read
+        rows = [row.model_copy(update={"answer": f"b-{batch}-{n}", "conversation": f"d-{n}"})
+                for n, row in enumerate(monitor.replay(ws, knobs, release)[1][:batch])]  # fmt: skip
+        live.append(ws, rows)
+        watch, all_rows = monitor.replay(ws, knobs, release)
+        again, curves, recent = watched.of(knobs, release)
+        assert recent == all_rows
+        for name, points in curves.items():
+            assert points[-1] == (len(all_rows), watch.duels[name].e)
+            assert again.duels[name].e == watch.duels[name].e
+            assert [at for at, _ in points] == sorted({at for at, _ in points})
+            assert len(points) <= 241
 
 
 def test_the_verdict_page_tells_lines_waivers_and_what_turned(

@@ -58,6 +58,7 @@ PAGES: Mapping[str, Page] = {
     "/runs/compare": runs.compared,
     "/runs/{id}": runs.one,
     "/runs/{id}/live": runs.live,
+    "/runs/{id}/answers": runs.answers,
     "/verdicts": verdict.listed,
     "/verdicts/{id}": verdict.one,
     "/rollout": rollout.standing,

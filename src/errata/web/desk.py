@@ -9,6 +9,7 @@ from threading import Lock
 from errata.web.guard import Keys
 from errata.web.index import Index
 from errata.web.jobs import Jobs
+from errata.web.watched import Watched
 from errata.workspace import Workspace
 
 
@@ -41,4 +42,5 @@ class Desk:
 
     def __init__(self, ws: Workspace, token: str) -> None:
         self.ws, self.keys = ws, Keys(token)
-        self.index, self.jobs, self.said = Index(ws), Jobs(ws), Said()
+        self.index, self.watched = Index(ws), Watched(ws)
+        self.jobs, self.said = Jobs(ws), Said()

@@ -16,6 +16,7 @@ from errata.web.view import page, query, short
 from errata.web.words import word
 
 DRAWN = 90  # things in the picture; the lists have all
+LISTED = 100  # of a kind in the lists
 ALIKE = 6  # of one kind in one column; more are one box with their number
 WIDE, HIGH, GAP_X, GAP_Y = 168, 38, 60, 12
 
@@ -55,11 +56,9 @@ def graph(desk: Desk, request: Request) -> Response:
     """`/lineage?id=…`; without an id, that of what serves, if anything does."""
     ws, asked = desk.ws, request.query_params.get("id", "").strip()[:200]
     past.mark_died(ws)
-    id = asked
-    for name, state in (("serving", "serving"), ("canary", "rolling")):
-        if asked in (name, "") and not (asked == "" and name == "canary"):
-            release = status.release_in(ws, state)
-            id = str(release["id"]) if release else id
+    state = {"": "serving", "serving": "serving", "canary": "rolling"}.get(asked)
+    release = status.release_in(ws, state) if state else None
+    id = str(release["id"]) if release else asked
     if not id:
         return page(request, "lineage.html", asked="", found=None, picture=None, wrong="", lists=[])
     try:
@@ -68,7 +67,7 @@ def graph(desk: Desk, request: Request) -> Response:
         return page(request, "lineage.html", status=404, asked=asked, found=None, picture=None,
                     wrong=str(error), lists=[])  # fmt: skip
     return page(request, "lineage.html", asked=asked or id, found=found, picture=drawn(found),
-                wrong="", lists=lists(found))  # fmt: skip
+                LISTED=LISTED, wrong="", lists=lists(found))  # fmt: skip
 
 
 def ranks(root: str, up: list[Step], down: list[Step]) -> dict[str, int]:

@@ -8,14 +8,13 @@ from starlette.responses import Response
 from errata.errors import BadInput
 from errata.language import say
 from errata.records import Release
-from errata.release import alerts, decide, live, monitor, routing, windows
+from errata.release import alerts, decide, monitor, routing, windows
 from errata.store import ledger
 from errata.web.desk import Desk
 from errata.web.pages.went import Form, Went
 from errata.web.view import page
 from errata.workspace import Workspace
 
-POINTS = 120  # of a curve
 MOVES = ("start", "advance", "abort", "rollback")
 
 
@@ -30,7 +29,7 @@ def standing(desk: Desk, request: Request) -> Response:
     if release is None:
         return page(request, "rollout.html", now=now, release=None, known=[])
     knobs = monitor.knobs(ws)
-    watch, curves, rows = history(ws, knobs, release)
+    watch, curves, recent = desk.watched.of(knobs, release)
     decision = (monitor.called_for(ws, watch, release)
                 if release.state in ("rolling", "serving") else None)  # fmt: skip
     events = [{**event["data"], "ts": event["ts"]} for event in ledger.events(ws, "rollout")
@@ -39,7 +38,7 @@ def standing(desk: Desk, request: Request) -> Response:
     return page(
         request, "rollout.html", now=now, release=release, watch=watch, curves=curves,
         limit=len(knobs.accept.hard) / knobs.accept.alpha, decision=decision, events=events[::-1],
-        arms=windows.summary(rows), hard=knobs.accept.hard, needed=_needed(watch, release),
+        arms=windows.summary(recent), hard=knobs.accept.hard, needed=_needed(watch, release),
         known=[one for one in alerts.known(ws).values() if one.release == release.id][::-1],
         stages=_stages(ws, release),
     )  # fmt: skip
@@ -56,22 +55,6 @@ def _stages(ws: Workspace, release: Release) -> list[int]:
         if data["action"] == "start" and data["release"]["id"] == release.id:
             return [int(stage) for stage in data["stages"]]
     return list(routing.STAGES)
-
-
-def history(
-    ws: Workspace, knobs: monitor.Config, release: Release
-) -> tuple[decide.Watch, dict[str, list[tuple[float, float]]], list[live.Live]]:
-    """The watch as the recorded rows leave it, the e-value of each hard metric on the way there,
-    and the rows."""
-    watch = monitor.watch_of(ws, knobs, release)
-    rows = [seen.row for seen in live.read(ws, release.id)]
-    curves: dict[str, list[tuple[float, float]]] = {name: [(0, 1.0)] for name in knobs.accept.hard}
-    step = max(1, len(rows) // POINTS)
-    for first in range(0, len(rows), step):
-        watch.add(rows[first : first + step])
-        for name, points in curves.items():
-            points.append((min(first + step, len(rows)), watch.duels[name].e))
-    return watch, curves, rows
 
 
 def moved(desk: Desk, form: Form) -> Went:

@@ -47,7 +47,14 @@ def one(desk: Desk, request: Request) -> Response:
     samples = hidden(desk.ws, [f"{row[1]}\n→ {row[2]}" for row in _samples(run)][:SHOWN])
     return page(request, "run.html", run=run, config=flat(run["config"]), facts=_facts(run),
                 going=jobs.progress(desk.ws, run["id"]), samples=samples,
-                answers=_answers(desk, run), report=_report(desk, run))  # fmt: skip
+                compared="candidate_digest" in run["facts"], report=_report(desk, run),
+                drawn=_drawn(desk, run))  # fmt: skip
+
+
+def answers(desk: Desk, request: Request) -> Response:
+    """`/runs/ID/answers`: what turned; asked for by its page, for it reads many cases."""
+    run = past.get_run(desk.ws, request.path_params["id"])
+    return page(request, "part_answers.html", answers=_answers(desk, run))
 
 
 def live(desk: Desk, request: Request) -> Response:
@@ -67,6 +74,13 @@ def _facts(run: dict[str, Any]) -> dict[str, Any]:
                  if name not in ("pages", "samples")})  # fmt: skip
     return {name: value for name, value in told.items()
             if value is None or isinstance(value, (int, float, str, bool))}  # fmt: skip
+
+
+def _drawn(desk: Desk, run: dict[str, Any]) -> str:
+    """The picture that a training left, where it left no points to draw."""
+    name = f"posttrain/{run['id']}.svg"
+    points = (desk.ws.runs / run["id"] / jobs.PROGRESS).is_file()
+    return name if not points and (desk.ws.reports / name).is_file() else ""
 
 
 def _report(desk: Desk, run: dict[str, Any]) -> str:
