@@ -53,11 +53,11 @@ EMBEDDED = (
     "A workspace is a folder, and a git repository of its own. Nothing is asked.",
     "errata init desk",
     "cd desk",
-    "`errata doctor` looks at the machine, the models, the data and the configs, and says what to do first.",
+    "`errata doctor` looks at machine, models, data and configs, and says what to do first.",
     "errata doctor",
     "### Failures in",
-    "Thirty rows, in the shapes that logs and tickets have: a question, the bad answer, what kind of "
-    "failure it is, and in some the answer that a person wrote instead. "
+    "Thirty rows, in the shapes that logs and tickets have: a question, the bad answer, what kind "
+    "of failure it is, and in some the answer that a person wrote instead. "
     "[The file](examples/failures-30.jsonl) is an example; take your own.",
     "head -n 1 ../docs/examples/failures-30.jsonl",
     "errata intake ../docs/examples/failures-30.jsonl",
@@ -100,7 +100,7 @@ QWEN = (
     "python docs/examples/random_qwen.py my-qwen",
     "errata init desk-2",
     "cd desk-2",
-    "The doctor reads the checkpoint as training will: the template, the end token, padding, sizes.",
+    "The doctor reads the checkpoint as training will: template, end token, padding, sizes.",
     "errata doctor model=../my-qwen",
     "errata intake ../docs/examples/failures-30.jsonl",
     "errata build",

@@ -1,4 +1,4 @@
-"""A model of Qwen's shape with random weights and a tokenizer of its own: knows nothing, loads as any.
+"""A model of Qwen's shape with random weights and its own tokenizer; it knows nothing.
 
 python random_qwen.py FOLDER
 """
