@@ -1,9 +1,10 @@
 """Makes docs/first-hour.md: carries out what the page tells a newcomer to type, writes what came.
 
-    python docs/first_hour.py PYTHON        with the errata of that interpreter's environment
-    python docs/first_hour.py               from `make setup` in a clean clone on
+    python docs/first_hour.py                        setup, embedded, qwen
+    python docs/first_hour.py PYTHON embedded qwen   these sections, by that interpreter's errata
 
-It stops where a command ends otherwise than the page says. Half an hour on two idle cores.
+Each section in a clean clone; one that is not named stays as the page has it. It stops where a
+command ends otherwise than the page says. Half an hour on two idle cores.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ QWEN = (
     "errata intake ../docs/examples/failures-30.jsonl",
     "errata build",
     DATASHEET,
-    "errata sft --model ../my-qwen",
-    f"errata dpo --model {NEWEST}",
+    ((0, 3), "errata sft --model ../my-qwen"),
+    ((0, 3), f"errata dpo --model {NEWEST}"),
     "The same evidence. It knows nothing, and the commands say so with their exit codes.",
     f"errata evaluate --model {NEWEST} --baseline ../my-qwen",
     ((0, 3, 4), f"errata safety --model {NEWEST} --baseline ../my-qwen"),
@@ -191,19 +192,30 @@ def carried_out(
     return "\n\n".join(out)
 
 
-def main(python: str = "") -> None:
-    """A clean clone in a fresh folder, both ways, and the page."""
+SECTIONS = {"setup": SETUP, "embedded": EMBEDDED, "qwen": QWEN}
+
+
+def section(name: str, python: str) -> str:
+    """One section, carried out in a clean clone of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "errata"
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(root)], check=True)
-        bin = Path(python).absolute().parent if python else root / ".venv" / "bin"
-        newcomer = Newcomer(root, bin)
-        parts = [INTRO]
-        if not python:
-            parts.append(carried_out(newcomer, SETUP))
-        parts += [carried_out(newcomer, EMBEDDED), carried_out(newcomer, QWEN)]
-        told = f"All commands of this page together: {newcomer.seconds / 60:.0f} minutes."
-        PAGE.write_text("\n\n".join([*parts, told]) + "\n", encoding="utf-8")
+        newcomer = Newcomer(root, Path(python).absolute().parent if python else root / ".venv/bin")
+        text = carried_out(newcomer, SECTIONS[name])
+    return f"{text}\n\nThe commands of this section took {newcomer.seconds / 60:.0f} minutes.\n"
+
+
+def main(python: str = "", *names: str) -> None:
+    """The sections named, or all; the others stay as the page has them."""
+    there = re.split("^(?=## )", PAGE.read_text("utf-8"), flags=re.M)[1:] if PAGE.is_file() else []
+    kept = {text.split("\n", 1)[0]: text for text in there}
+    out = [INTRO]
+    for name, parts in SECTIONS.items():
+        if name in (names or SECTIONS):
+            out.append(section(name, python))
+        elif found := kept.get(str(parts[0])):
+            out.append(found.rstrip() + "\n")
+    PAGE.write_text("\n".join(out), encoding="utf-8")
 
 
 if __name__ == "__main__":
