@@ -72,6 +72,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "qwen3": {},
     "gemma2": {"final_logit_softcapping": 5.0, "query_pre_attn_scalar": 8, "sliding_window": 16},
     "mistral": {"sliding_window": 16},
+    "qwen2": {},
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512},
 }
 

@@ -86,8 +86,49 @@ def test_init_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "errata intake" in out
     assert "gh api repos/{owner}/{repo}/rulesets --input .github/ruleset.json" in out
     assert cli.main(words) == 2
-    assert "name a new or empty folder" in capsys.readouterr().err
+    assert "is a workspace already" in capsys.readouterr().err
     assert cli.main(["init", "-C", str(tmp_path)]) == 2
+    assert "name a new or empty folder" in capsys.readouterr().err
+
+
+def test_init_without_a_name_takes_the_empty_folder_one_stands_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """As after `git init`, or in the clone of an empty repository; its history stays."""
+    git.git(tmp_path, "init", "--quiet", "--initial-branch=trunk", ".")
+    git.git(tmp_path, "remote", "add", "origin", "https://example.com/desk.git")
+    monkeypatch.chdir(tmp_path)
+
+    assert cli.main(["init", "suites=false"]) == 0
+    assert "cd " not in capsys.readouterr().out
+    assert git.git(tmp_path, "branch", "--show-current").stdout.strip() == "trunk"
+    assert git.git(tmp_path, "remote").stdout.strip() == "origin"
+    assert git.git(tmp_path, "status", "--porcelain").stdout == ""
+    assert cli.main(["init", "suites=false"]) == 2
+    assert "is a workspace already" in capsys.readouterr().err
+
+
+def test_a_folder_with_something_in_it_is_left_as_it_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "notes.txt").write_text("mine")
+
+    assert cli.main(["init", ".", "-C", str(tmp_path)]) == 2
+    assert "name a new or empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_full_disk_leaves_the_repository_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    git.git(tmp_path, "init", "--quiet", ".")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(git, "commit", full)
+    assert cli.main(["init", ".", "-C", str(tmp_path), "suites=false"]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [".git"]
 
 
 def test_a_full_disk_leaves_no_half_a_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

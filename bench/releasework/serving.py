@@ -29,7 +29,7 @@ from errata.serve.batch import Batch, Draw
 from errata.serve.batching import Ask, Batcher
 from errata.tiny import suites
 from errata.train.model import add_lora, load, save_adapter
-from errata.train.tokens import render
+from errata.train.turns import render
 
 USERS, REQUESTS, LONGEST, STEPS = 16, 320, 48, 60
 NEVER = 2**31 - 1  # no token

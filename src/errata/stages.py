@@ -20,7 +20,11 @@ STAGES: dict[str, tuple[str, str, str]] = {
         "where everything stands, and the next action",
         "现状与下一步",
     ),
-    "doctor": ("errata.doctor", "check machine, models and configs", "检查机器、模型与配置"),
+    "doctor": (
+        "errata.doctor.stage",
+        "check machine, models, data and configs; what to fix first",
+        "检查机器、模型、数据与配置，先修什么",
+    ),
     "check": (
         "errata.release.check",
         "every deliverable with its digest; what is lacking",

@@ -11,7 +11,7 @@ import torch
 from errata.evaluate.generate import Decoding, answers, end_token_ids, generate_batch
 from errata.records import Message
 from errata.train.model import load
-from errata.train.tokens import render
+from errata.train.turns import render
 
 ASKED = [
     "Hi", "How much is the amber lamp?", "请给订单48213开退货单。", "你好！",

@@ -115,7 +115,8 @@ def test_a_rows_loss_is_the_models_and_does_not_depend_on_the_batch(
     from errata.train.logprobs import ready
     from errata.train.model import load
     from errata.train.reference import mean_loss
-    from errata.train.tokens import conversation, encode, encode_sft
+    from errata.train.tokens import encode, encode_sft
+    from errata.train.turns import conversation
 
     model, tokenizer = load(tiny_models("llama"))
     rows = jsonl.read(lessons.data / "sft.jsonl", SftExample)

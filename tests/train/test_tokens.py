@@ -15,6 +15,7 @@ from errata.records import Message, PreferencePair, SftExample
 from errata.train import tokens
 from errata.train.model import load_tokenizer
 from errata.train.packing import IGNORE, grow
+from errata.train.turns import PLAIN_TEMPLATE, render
 
 PLAIN_ROLES = (  # a template like Qwen's: it says nothing of roles that it does not know
     "{% for m in messages %}{% if m['role'] in ['system', 'user', 'assistant'] %}"
@@ -62,7 +63,7 @@ def test_only_the_answer_and_its_end_token_are_learnt(tok: Any):
 
 def test_the_prompt_is_the_one_that_generation_sees(tok: Any):
     row = tokens.encode(tok, TALK, 200, "row 1")
-    prompt = tokens.render(tok, TALK[:-1], answer_next=True)
+    prompt = render(tok, TALK[:-1], answer_next=True)
 
     assert row.ids[: len(prompt)] == prompt
     assert row.labels[: len(prompt)] == [IGNORE] * len(prompt)
@@ -171,8 +172,8 @@ def test_a_tokenizer_without_a_chat_template_gets_a_plain_one(tok: Any, tmp_path
     plain = load_tokenizer(str(tmp_path))
     row = tokens.encode(plain, TALK, 500, "r")
 
-    assert plain.chat_template == tokens.PLAIN_TEMPLATE
-    assert learnt(plain, row) == "It costs 42 yuan. [1]<|end|>"
+    assert plain.chat_template == PLAIN_TEMPLATE
+    assert learnt(plain, row) == " It costs 42 yuan. [1]<|end|>"
     text = plain.decode(row.ids)
     assert text.startswith("<|bos|>documents: [1] The amber lamp")
     assert text.endswith(
@@ -224,7 +225,7 @@ def test_a_doubled_bos_is_written_once(tok: Any):
     row = tokens.encode(tok, TALK, 500, "r")
 
     assert row.ids.count(tok.bos_token_id) == 1
-    assert tokens.render(tok, TALK[:-1], answer_next=True).count(tok.bos_token_id) == 1
+    assert render(tok, TALK[:-1], answer_next=True).count(tok.bos_token_id) == 1
 
 
 def test_padding_never_uses_the_end_token_when_there_is_another(tok: Any):

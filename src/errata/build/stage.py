@@ -319,5 +319,7 @@ def _outcome(
         )
     if missed:
         text += "\n" + say("not accepted: ", "未达验收阈值：") + "; ".join(missed)
+    else:
+        text += "\n" + say("next: `errata sft`", "下一步：`errata sft`")
     data = {"run_id": run_id, "version": version, "missed": list(missed), **facts}
     return Outcome(3 if missed else 0, text, data)

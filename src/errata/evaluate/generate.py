@@ -16,7 +16,8 @@ import torch
 
 from errata.records import Message
 from errata.train.packing import IGNORE
-from errata.train.tokens import encode, render, shorten
+from errata.train.tokens import encode
+from errata.train.turns import render, shorten
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ is compared (style.py).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
@@ -244,6 +245,10 @@ def give_back(
         rows, texts = [cases[place] for place in mine], [said[place] for place in mine]
         count = failures.write_back(ws.path(config.write_back), rows, texts, run.stage, **facts)
         run.note(written_back=count)
+        where = config.write_back
+        told = say(f"{count} failures written to {where}; next: `errata intake {where}`",
+                   f"{count} 条失败样本写入 {where}；下一步：`errata intake {where}`")  # fmt: skip
+        sys.stderr.write(f"{told}\n")
     if config.traces:
         tasks = [place for place, case in enumerate(cases) if case.category in business.TOOLS]
         asked, tries = [cases[place] for place in tasks], [[said[place]] for place in tasks]

@@ -147,7 +147,7 @@ def _endpoint(ws: Workspace, who: Candidate, reach: chat.Reach, decoding: Decodi
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:
     """OpenAI's roles: documents and what tools said join the user's turn, under their names."""
-    from errata.train.tokens import fold
+    from errata.train.turns import fold
 
     return [message.model_dump() for message in fold(messages)]
 

@@ -316,4 +316,5 @@ def _outcome(
     if counts["quarantined"]:
         text += "\n" + say("Reasons: ", "原因见：") + ws.relative(ws.state / "quarantine")
     code = 3 if share > config.accept.max_quarantined_share else 0
+    text += "\n" + say("next: `errata build`", "下一步：`errata build`")
     return Outcome(code, text, {"run_id": run_id, **counts, "failures": total})

@@ -17,8 +17,9 @@ from typing import get_args
 
 from pydantic import Field
 
-from errata import doctor, jsonl
+from errata import jsonl
 from errata.config import Section
+from errata.doctor import configs
 from errata.errors import BadInput
 from errata.language import say
 from errata.outcome import Outcome
@@ -71,7 +72,7 @@ def look(ws: Workspace, model: str = "") -> tuple[Subject | None, list[Line]]:
 
 def _rules(ws: Workspace) -> Iterator[Line]:
     """Configs that load, hard lines that block what the chapter blocks, classes that are asked."""
-    for found in doctor.configs(ws):
+    for found in configs.look(ws):
         if found.level == "bad":
             yield Line("config", "fails", found.name, "", found.said)
     path = ws.configs / "gate.yaml"

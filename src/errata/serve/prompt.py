@@ -15,7 +15,7 @@ from errata.records import Message
 from errata.serve.completion import spoken
 from errata.serve.refused import Refused
 from errata.serve.request import Asked, Turn
-from errata.train.tokens import render
+from errata.train.turns import render
 
 ROLES = {"developer": "system"}
 

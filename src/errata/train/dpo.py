@@ -29,7 +29,7 @@ from errata.train.reference import Pair, cached, compute, key
 from errata.train.settings import ALIASES, Training
 from errata.train.stage import Job, train
 from errata.train.step import Example, StepTrainer, Sums, autocast, tokens_at_once
-from errata.train.tokens import as_messages
+from errata.train.turns import as_messages
 from errata.train.versus import Versus, after_training
 from errata.workspace import Workspace
 

@@ -82,7 +82,7 @@ def replayed(job: Job, rows: list[SftExample]) -> list[SftExample]:
 
 def _not_held_out(job: Job, rows: list[SftExample]) -> list[SftExample]:
     """Rows without any text of the workspace's held-out cases."""
-    from errata.train.tokens import conversation
+    from errata.train.turns import conversation
 
     suites = [path for path in (*job.suites, job.ws.path(FOREIGN)) if path.is_file()]
     cases = [case for path in suites for case in jsonl.read(path, Case)]

@@ -13,7 +13,7 @@ import torch
 from errata import jsonl
 from errata.errors import BadInput
 from errata.train.settings import Panel
-from errata.train.tokens import PLAIN_TEMPLATE
+from errata.train.turns import PLAIN_TEMPLATE
 
 DTYPES = {
     "auto": "auto",

@@ -49,7 +49,7 @@ from errata.train.rollouts import (
 from errata.train.settings import ALIASES
 from errata.train.stage import Job
 from errata.train.step import tokens_at_once
-from errata.train.tokens import as_messages, render, shorten
+from errata.train.turns import as_messages, render, shorten
 from errata.workspace import Workspace
 
 __all__ = ["ALIASES", "DEFAULT_CONFIG", "Config", "main"]
