@@ -39,7 +39,7 @@ from errata.web.pages.went import Form, Went
 from errata.web.view import page
 
 LANGUAGE = "errata_language"
-BODY = 4 * 2**20  # bytes of a form
+BODY, FIELDS = 4 * 2**20, 200  # bytes and fields of a form
 
 Page = Callable[[Desk, Request], Response]
 Change = Callable[[Desk, Form], Went]
@@ -143,7 +143,11 @@ async def _fields(request: Request) -> dict[str, str] | None:
         body += part
         if len(body) > BODY:
             return None
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    try:
+        told = parse_qsl(body.decode("utf-8", "replace"), True, max_num_fields=FIELDS)
+    except ValueError:
+        return None
+    return dict(told)
 
 
 def _back(request: Request) -> str:
@@ -200,6 +204,13 @@ async def _error(request: Request, error: Exception) -> Response:
     return page(request, "wrong.html", status, wrong=Wrong(status, str(error)))
 
 
+async def _broken(request: Request, error: Exception) -> Response:
+    """What nobody thought of: the terminal has all of it, the page what it is."""
+    told = say(f"{type(error).__name__}: the terminal of `errata web` says more",
+               f"{type(error).__name__}：详见运行 `errata web` 的终端")  # fmt: skip
+    return page(request, "wrong.html", 500, wrong=Wrong(500, told))
+
+
 async def _missing(request: Request, _: Exception) -> Response:
     return page(request, "wrong.html", 404, wrong=Wrong(404, request.url.path))
 
@@ -216,7 +227,7 @@ def application(desk: Desk, hosts: list[str], open_to_read: bool) -> Starlette:
             Middleware(guard.Guard, keys=desk.keys, hosts=hosts, open_to_read=open_to_read),
             Middleware(Language),
         ],
-        exception_handlers={ErrataError: _error, 404: _missing},
+        exception_handlers={ErrataError: _error, 404: _missing, Exception: _broken},
     )
     app.state.desk = desk
     return app

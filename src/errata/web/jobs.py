@@ -93,7 +93,10 @@ def stop(ws: Workspace, id: str) -> None:
         same = False
     if not same:
         raise BadInput(f"{id}: its process is gone; `errata runs` marks it died")
-    os.kill(found.pid, signal.SIGTERM)
+    try:
+        os.kill(found.pid, signal.SIGTERM)
+    except OSError as error:  # somebody else's process, or it has just ended
+        raise BadInput(f"{id}: {error.strerror}; stop it where it was started") from None
 
 
 class Progress(NamedTuple):
@@ -118,10 +121,11 @@ def progress(ws: Workspace, id: str) -> Progress:
     steps = 0
     path = ws.runs / Path(id).name / PROGRESS
     for raw in path.read_bytes().splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
             point = json.loads(raw)
-            steps = int(point.pop("steps"))
-            times.append((float(point["step"]), float(point["time"])))
+            of, at = int(point.pop("steps")), (float(point["step"]), float(point["time"]))
+            steps = of
+            times.append(at)
             for name, value in point.items():
                 if name not in _NOT_CURVES:
                     curves.setdefault(name, []).append((float(point["step"]), float(value)))

@@ -129,6 +129,11 @@ def page(request: Request, template: str, status: int = 200, **facts: Any) -> HT
     return HTMLResponse(told, status)
 
 
+def whole_number(told: str, default: int) -> int:
+    """A number of an address; `default` for anything else, and for more digits than pages have."""
+    return int(told) if told.isdecimal() and len(told) < 10 else default
+
+
 def words(values: Iterable[str]) -> str:
     """A list for a sentence."""
     return say(", ", "、").join(values)

@@ -25,7 +25,7 @@ from errata.records import Failure, Language, Review
 from errata.store import database, people
 from errata.web.desk import Desk
 from errata.web.pages.went import Form, Went
-from errata.web.view import hidden, page
+from errata.web.view import hidden, page, whole_number
 
 KINDS = ("answer", "pair", "label", "case")
 PLACEHOLDER = re.compile(r"<[A-Z_]+:[0-9a-f]{8}>")
@@ -41,7 +41,7 @@ def queue(desk: Desk, request: Request) -> Response:
     left = waiting_queue.left(ws, desk.index.in_doubt())
     kind = told.get("kind", "")
     mine = [row for row in left.waiting if kind in ("", row.kind)]
-    skip = int(told["skip"]) if told.get("skip", "").isdecimal() else 0
+    skip = whole_number(told.get("skip", ""), 0)
     row = mine[skip % len(mine)] if mine else None
     counts = {name: sum(one.kind == name for one in left.waiting) for name in KINDS}
     facts: dict[str, Any] = {"kind": kind, "skip": skip, "row": row, "counts": counts,
