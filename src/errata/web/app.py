@@ -176,7 +176,8 @@ async def enter(request: Request) -> Response:
         told = (await _fields(request) or {}).get("token", "")
     if desk.keys.enters(told):
         reply = RedirectResponse("/", 303)
-        reply.set_cookie(guard.COOKIE, desk.keys.session, httponly=True, samesite="strict")
+        reply.set_cookie(desk.keys.cookie, desk.keys.session, httponly=True, samesite="strict",
+                         secure=request.url.scheme == "https")  # fmt: skip
         return reply
     wrong = say("That is not the token that `errata web` printed.",
                 "这不是 `errata web` 打印的令牌。") if told else ""  # fmt: skip
