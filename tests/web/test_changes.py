@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -399,3 +400,19 @@ def test_every_change_leaves_the_ledger_whole(client: Client, ws: Workspace) -> 
     assert canary
     client.send("/rollout/rollback", confirm=canary.id, why="a drill of the tests")
     assert audit.verify(ws) == []
+
+
+def test_of_two_who_answer_the_same_question_at_once_one_is_told(
+    client: Client, ws: Workspace
+) -> None:
+    row = queue.left(ws).waiting[0]
+    with ThreadPoolExecutor(4) as pool:
+        pages = list(pool.map(lambda _: client.send("/review/decide", id=row.id, said="/drop"),
+                              range(4)))  # fmt: skip
+    assert len(reviews.written(ws.path(reviews.FILE))) == 1
+    assert sum("waits no more" in page for page in pages) == 3
+
+
+def test_a_missed_value_is_not_looked_for_in_what_stands_for_others(ws: Workspace) -> None:
+    text = "<PHONE:c0ffee00> said PH once"
+    assert span_review._replaced(text, "PH", "<X>") == "<PHONE:c0ffee00> said <X> once"

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from starlette.datastructures import Headers
 from tests.web.conftest import TOKEN, Client
 
 from errata.errors import BadInput
@@ -140,3 +141,22 @@ def test_where_a_change_came_from_is_a_path_of_this_desk(client: Client) -> None
         assert re.match(r"/(?!/)", found.headers["location"]), referer
     found = client.http.get("/language?to=zh", headers={"referer": "http://evil.example/"})
     assert found.headers["location"] == "/"
+
+
+def test_a_cookie_of_another_desk_or_port_shuts_nobody_out(desk: Desk) -> None:
+    """Ports share their cookies: what others set stands in the same header."""
+    mine = f"{desk.keys.cookie}={desk.keys.session}"
+    other = Keys("another-token-of-another-desk")
+    for told in (f"{other.cookie}={other.session}; {mine}", f'a="b\\; c d;=; @; {mine}',
+                 f"{mine}; x[]=1"):  # fmt: skip
+        assert desk.keys.inside(Headers({"cookie": told})), told
+        assert not other.inside(Headers({"cookie": mine}))
+
+
+def test_who_only_reads_is_given_no_form_of_ours(desk: Desk) -> None:
+    assert desk.keys.csrf not in Client(desk).get("/review")
+    assert desk.keys.csrf in Client(desk).enter().get("/review")
+
+
+def test_a_form_of_more_fields_than_any_page_has_is_refused(client: Client) -> None:
+    assert client.http.post("/review/decide", content="a&" * 5000).status_code == 413

@@ -115,6 +115,40 @@ def test_what_todays_policy_finds_is_not_shown(client: Client, ws: Workspace) ->
     assert "PHONE" in client.get(f"/failures/{rows[0].id}")
 
 
+@pytest.mark.parametrize("words", ["13812345678", "li.lei", "1381234"])
+def test_no_search_finds_what_todays_policy_hides(
+    client: Client, ws: Workspace, words: str
+) -> None:
+    rows = failures(ws)
+    told = "Call me: 13812345678 or li.lei@corp-mail.com"
+    older = {"prompt": told, "bad_answer": told, "redaction": None}
+    rows[0] = rows[0].model_copy(update=older)
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    assert rows[0].id in client.get("/failures?q=call+me")
+    assert rows[0].id not in client.get(f"/failures?q={words}")
+
+
+def test_another_policy_is_one_of_the_next_request(client: Client, ws: Workspace) -> None:
+    """A value that a new rule finds is found by no search from then on."""
+    rows = failures(ws)
+    rows[0] = rows[0].model_copy(update={"prompt": "Where is order ZX-00417?"})
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    assert rows[0].id in client.get("/failures?q=ZX-00417")
+    rule = {"id": "orders", "tag": "ORDER", "pattern": "ZX-[0-9]{5}",
+            "catches": ["order ⟦ZX-00417⟧"], "spares": ["a lamp"]}  # fmt: skip
+    jsonl.write_json(ws.path("policies/redaction.yaml"), {"rules": [rule]})
+    assert rows[0].id not in client.get("/failures?q=ZX-00417")
+
+
+def test_the_list_shows_no_half_of_a_value(client: Client, ws: Workspace) -> None:
+    """What is cut off is cut after redaction: a rule does not know half a number."""
+    rows = failures(ws)
+    told = "x " * 96 + "13812345678 it was"
+    rows[0] = rows[0].model_copy(update={"prompt": told})
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    assert "x 1381234" not in client.get("/failures?q=it+was")
+
+
 def test_of_a_summary_row_there_is_only_the_summary(client: Client, ws: Workspace) -> None:
     rows = failures(ws)
     bare = {"retention": "summary", "prompt": None, "bad_answer": None, "prompt_hmac": "h",
@@ -271,3 +305,62 @@ def test_the_verdict_page_tells_lines_waivers_and_what_turned(
     (path,) = (ws.reports / "gate").glob(f"{verdicts['pass']}.json")
     path.write_text(path.read_text().replace('"pass"', '"blocked"', 1))
     assert "nobody may lean on it" in client.get(f"/verdicts/{verdicts['pass']}")
+
+
+NINES = "9" * 5000
+
+
+@pytest.mark.parametrize("path", [f"/failures?page={NINES}", f"/runs?page={NINES}",
+                                  f"/review?skip={NINES}", "/runs?page=0"])  # fmt: skip
+def test_a_number_that_no_page_has_is_none(client: Client, path: str) -> None:
+    client.get(path)
+
+
+@pytest.mark.parametrize("path", ["/reports/%00", f"/reports/{NINES}", f"/failures/{NINES}",
+                                  "/failures/%00", "/runs/%00/live", "/verdicts/%ff"])  # fmt: skip
+def test_a_name_that_nothing_can_have_is_nothing(client: Client, path: str) -> None:
+    assert client.http.get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"id": "f-1"}',
+        b'{"label": "other"}',
+        b"[1]",
+        b"\xff\xfe",
+        b'{"id": "f-1", "label": "other", "ts": {}}',
+        b'{"id": "f-1", "label": "other", "meta": []}',
+        b'{"id": "f-',
+    ],
+)
+def test_a_broken_line_is_told_and_other_pages_go_on(
+    client: Client, ws: Workspace, line: bytes
+) -> None:
+    path = ws.data / "failures.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + line + b"\n")
+    number = whole.count(b"\n") + 1
+    assert f"data/failures.jsonl:{number}: " in client.http.get("/failures").text
+    client.get("/runs")
+    client.get("/cost")
+    path.write_bytes(whole)
+    client.get("/failures")
+
+
+@pytest.mark.parametrize("line", ['"abc"', "[1]", '{"steps": Infinity}', "{", '{"steps": 1}'])
+def test_a_line_of_progress_that_is_none_is_no_point(
+    client: Client, ws: Workspace, line: str
+) -> None:
+    id = next(str(run["id"]) for run in past.list_runs(ws) if "-sft-" in str(run["id"]))
+    with (ws.runs / id / "progress.jsonl").open("a") as file:
+        file.write(line + "\n")
+    assert "40 / 40" in client.get(f"/runs/{id}/live")
+
+
+def test_rows_asked_for_before_the_file_was_written_anew_are_still_theirs(ws: Workspace) -> None:
+    """Intake puts rows before those of a page that is being made."""
+    index, rows = Index(ws), failures(ws)
+    found = index.search(Asked(order="file")).rows
+    jsonl.write(ws.data / "failures.jsonl", rows[::-1])
+    assert [one.id for one in index.records(found)] == [row["id"] for row in found]

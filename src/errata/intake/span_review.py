@@ -5,12 +5,13 @@ that they took for a value: data/spans.jsonl, and what it says of the rules.
     measured(ws)             rows read, rows with a miss, and the upper bound of that share
 
 No line holds a value: a miss has its tag and the pseudonym that stands for it now. The failure's
-own row, and an answer that people wrote, are mended; what git and older versions hold is not: for
-that there is `errata erase`.
+own row is mended; what people wrote about it, git and older versions hold is not: for that there is
+`errata erase`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from errata.workspace import Workspace
 
 FILE, FAILURES = "data/spans.jsonl", "data/failures.jsonl"
 TAGS = tuple(sorted({rule.tag for rule in RULES}))
+PLACEHOLDER = re.compile(r"<[A-Z_]+:[0-9a-f]{8}>")
 SHORTEST = 2  # characters of a value: replacing a single one would change every word
 
 
@@ -127,13 +129,20 @@ def _mend(ws: Workspace, id: str, misses: Sequence[tuple[Miss, tuple[str, str]]]
         run.event("redaction", failure=id, spans=[token for _, (_, token) in misses])
 
 
+def _replaced(text: str, value: str, token: str) -> str:
+    """The text with a token for the value, but not in what stands for another value already."""
+    parts, marks = PLACEHOLDER.split(text), PLACEHOLDER.findall(text)
+    clean = [part.replace(value, token) for part in parts]
+    return "".join(part + mark for part, mark in zip(clean, [*marks, ""], strict=True))
+
+
 def _without(row: Failure, misses: Sequence[tuple[Miss, tuple[str, str]]]) -> Failure:
     texts = [row.prompt or "", row.bad_answer or "", *(turn.content for turn in row.context)]
     counts = dict(row.redaction.counts) if row.redaction else {}
     for miss, (_, token) in misses:
-        if not any(miss.value in text for text in texts):
+        if not any(miss.value in part for text in texts for part in PLACEHOLDER.split(text)):
             raise BadInput(f"spans: {row.id} does not hold this {miss.tag}; mark it in the text")
-        texts = [text.replace(miss.value, token) for text in texts]
+        texts = [_replaced(text, miss.value, token) for text in texts]
         counts["person-said"] = counts.get("person-said", 0) + 1
     prompt, bad, *context = texts
     turns = [Message(role=turn.role, content=text)

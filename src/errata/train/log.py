@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 PROGRESS = "progress.jsonl"
 
 
-def tell(folder: Path, points: Iterable[Mapping[str, Any]], steps: int) -> None:
-    """Add steps to a run's progress: all that is a finite number, of how many steps, and when."""
+def tell(
+    folder: Path, points: Iterable[Mapping[str, Any]], steps: int, now: float | None = None
+) -> None:
+    """Add steps to a run's progress: all that is a finite number, of how many steps, and when;
+    without a time those of long ago, which say nothing of the pace."""
     with (folder / PROGRESS).open("a", encoding="utf-8") as file:
         for point in points:
             told = {name: value for name, value in point.items()
                     if isinstance(value, (int, float)) and math.isfinite(value)}  # fmt: skip
-            file.write(json.dumps({**told, "steps": steps, "time": time.time()}) + "\n")
+            file.write(json.dumps({**told, "steps": steps, "time": now}) + "\n")
 
 
 class Progress(TrainerCallback):
@@ -46,7 +49,7 @@ class Progress(TrainerCallback):
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if state.is_world_process_zero and state.log_history:
-            tell(self.folder, state.log_history[-1:], state.max_steps)
+            tell(self.folder, state.log_history[-1:], state.max_steps, time.time())
         if sys.stderr.isatty() and logs and "loss" in logs:
             step = f"{state.global_step}/{state.max_steps}"
             sys.stderr.write(f"\r{self.stage} {step} loss {logs['loss']:.4f} ")

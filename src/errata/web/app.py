@@ -39,7 +39,7 @@ from errata.web.pages.went import Form, Went
 from errata.web.view import page
 
 LANGUAGE = "errata_language"
-BODY = 4 * 2**20  # bytes of a form
+BODY, FIELDS = 4 * 2**20, 200  # bytes and fields of a form
 
 Page = Callable[[Desk, Request], Response]
 Change = Callable[[Desk, Form], Went]
@@ -144,7 +144,11 @@ async def _fields(request: Request) -> dict[str, str] | None:
         body += part
         if len(body) > BODY:
             return None
-    return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True))
+    try:
+        told = parse_qsl(body.decode("utf-8", "replace"), True, max_num_fields=FIELDS)
+    except ValueError:
+        return None
+    return dict(told)
 
 
 def _back(request: Request) -> str:
@@ -173,7 +177,8 @@ async def enter(request: Request) -> Response:
         told = (await _fields(request) or {}).get("token", "")
     if desk.keys.enters(told):
         reply = RedirectResponse("/", 303)
-        reply.set_cookie(guard.COOKIE, desk.keys.session, httponly=True, samesite="strict")
+        reply.set_cookie(desk.keys.cookie, desk.keys.session, httponly=True, samesite="strict",
+                         secure=request.url.scheme == "https")  # fmt: skip
         return reply
     wrong = say("That is not the token that `errata web` printed.",
                 "这不是 `errata web` 打印的令牌。") if told else ""  # fmt: skip
@@ -201,6 +206,13 @@ async def _error(request: Request, error: Exception) -> Response:
     return page(request, "wrong.html", status, wrong=Wrong(status, str(error)))
 
 
+async def _broken(request: Request, error: Exception) -> Response:
+    """What nobody thought of: the terminal has all of it, the page what it is."""
+    told = say(f"{type(error).__name__}: the terminal of `errata web` says more",
+               f"{type(error).__name__}：详见运行 `errata web` 的终端")  # fmt: skip
+    return page(request, "wrong.html", 500, wrong=Wrong(500, told))
+
+
 async def _missing(request: Request, _: Exception) -> Response:
     return page(request, "wrong.html", 404, wrong=Wrong(404, request.url.path))
 
@@ -217,7 +229,7 @@ def application(desk: Desk, hosts: list[str], open_to_read: bool) -> Starlette:
             Middleware(guard.Guard, keys=desk.keys, hosts=hosts, open_to_read=open_to_read),
             Middleware(Language),
         ],
-        exception_handlers={ErrataError: _error, 404: _missing},
+        exception_handlers={ErrataError: _error, 404: _missing, Exception: _broken},
     )
     app.state.desk = desk
     return app

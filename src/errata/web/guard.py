@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Collection
-from http.cookies import CookieError, SimpleCookie
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-COOKIE = "errata_desk"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Scripts, styles and pictures of the desk alone; text of an attack that became markup does nothing.
 _POLICY = (
@@ -41,6 +40,12 @@ class Keys(NamedTuple):
     token: str
 
     @property
+    def cookie(self) -> str:
+        """The name of the cookie. Ports of a machine share their cookies: of two desks each needs
+        one of its own."""
+        return f"errata_desk_{self._of('name')[:8]}"
+
+    @property
     def session(self) -> str:
         """The cookie of somebody who knew the token."""
         return self._of("session")
@@ -59,13 +64,8 @@ class Keys(NamedTuple):
 
     def inside(self, headers: Headers) -> bool:
         """Whether a request comes from somebody who knew the token."""
-        try:
-            found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return found is not None and hmac.compare_digest(
-            found.value.encode(), self.session.encode()
-        )
+        told = cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
+        return hmac.compare_digest(told.encode(), self.session.encode())
 
     def ours(self, told: str) -> bool:
         """Whether a form is one of ours."""

@@ -6,10 +6,11 @@ written anywhere. Of each row it knows where its line begins; what a page shows 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from errata.evaluate import promoted
 from errata.evaluate.promote import Config as Promote
 from errata.intake import triage
 from errata.intake.labeller import ABSTAINED
+from errata.intake.redact import POLICY_FILE, Policy, load_policy, redact_many, workspace_key
 from errata.records import Case, Failure
 from errata.store import database
 from errata.text import language
@@ -31,6 +33,8 @@ from errata.workspace import Workspace
 
 FILE = "data/failures.jsonl"
 SEARCHED = 20_000  # characters of a row that a search looks at
+LONGEST = 4000  # characters of a value: what is cut a little later shows no half of one
+BATCH = 2000  # rows that are redacted together
 PAGE = 50
 LISTS = 32  # orders and filters whose rows are kept sorted
 _TABLE = """
@@ -73,10 +77,9 @@ class Texts:
         self._parts, self._whole = list[bytes](), b""
         self._starts, self._places, self._size = list[int](), list[int](), 0
 
-    def add(self, place: int, row: dict[str, Any]) -> None:
+    def add(self, place: int, said: Iterable[str]) -> None:
         """A row's id and texts, the beginning of each."""
-        said = (row["id"], row.get("prompt"), row.get("bad_answer"), row.get("summary"))
-        text = "\0".join(str(part or "")[:SEARCHED] for part in said).casefold() + "\0"
+        text = "\0".join(part[:SEARCHED] for part in said).casefold() + "\0"
         raw = text.encode("utf-8", "backslashreplace")
         self._parts.append(raw)
         self._starts.append(self._size)
@@ -136,7 +139,7 @@ class Index:
             return self._counted[query]
 
     def _fresh(self) -> sqlite3.Connection:
-        paths = (FILE, triage.FILE, reviews.FILE)
+        paths = (FILE, triage.FILE, reviews.FILE, POLICY_FILE)
         files = tuple(_stamp(self.ws.path(name)) for name in paths)
         table = self._table
         if table is None or files != self._files:
@@ -164,18 +167,32 @@ class Index:
         if not path.is_file():
             return
         sorted_, said = triage.read(self.ws), reviews.read(self.ws.path(reviews.FILE))
+        policy = load_policy(self.ws)
+        today, older = policy.hash, list[tuple[int, list[str]]]()
         seen, start = set[str](), 0
         with path.open("rb") as file:
             for place, raw in enumerate(file):
                 size = len(raw)
                 if raw.strip():
-                    row = jsonl.parse_row(raw, f"{FILE}:{place + 1}")
+                    row = _row(raw, place)
                     if (id := str(row["id"])) not in seen:
                         seen.add(id)
-                        self._texts.add(place, row)
-                        label = said.labels.get(id) or str(row["label"])
+                        if (row.get("redaction") or {}).get("policy") == today:
+                            self._texts.add(place, _searched(row))
+                        else:
+                            older.append((place, _searched(row)))
+                        label = said.labels.get(id) or row["label"]
                         yield _told(place, row, label, sorted_.get(id), start, size)
                 start += size
+        for first in range(0, len(older), BATCH):
+            self._search_in(older[first : first + BATCH], policy)
+
+    def _search_in(self, rows: Sequence[tuple[int, list[str]]], policy: Policy) -> None:
+        """Let rows of another policy be found by nothing that today's hides of them."""
+        texts = [text for _, said in rows for text in said[1:]]
+        clean = iter(redact_many(texts, policy.rules, workspace_key(self.ws)))
+        for place, (id, *said) in rows:
+            self._texts.add(place, [id, *(next(clean).text for _ in said)])
 
     def _last_event(self) -> int:
         with database.reading(self.ws) as connection:
@@ -264,7 +281,7 @@ class Index:
 
     def in_doubt(self) -> list[Failure]:
         """Those that wait for a label."""
-        rows = self._ask("SELECT start, size FROM failure WHERE doubt AND retention = 'full'")
+        rows = self._ask("SELECT * FROM failure WHERE doubt AND retention = 'full'")
         return self.records([dict(row) for row in rows])
 
     def row(self, id: str) -> dict[str, Any]:
@@ -275,15 +292,53 @@ class Index:
         return dict(rows[0])
 
     def records(self, rows: list[dict[str, Any]]) -> list[Failure]:
-        """The rows as they stand in the file."""
+        """The rows as they stand in the file. Where it was written anew since they were asked for,
+        they begin elsewhere, and are asked for again; BadInput for one that is no more."""
+        for _ in range(3):
+            raw = self._raw(rows)
+            if all(_id(text) == row["id"] for row, text in zip(rows, raw, strict=True)):
+                return [jsonl.validate(text, Failure, f"{FILE}:{row['place'] + 1}")
+                        for row, text in zip(rows, raw, strict=True)]  # fmt: skip
+            rows = [self.row(row["id"]) for row in rows]
+        raise BadInput(f"{FILE}: it is being written; load the page again")
+
+    def _raw(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
         if not rows:
             return []
+        found = []
         with self.ws.path(FILE).open("rb") as file:
-            raw = []
             for row in rows:
                 file.seek(row["start"])
-                raw.append(file.read(row["size"]))
-        return [jsonl.validate(text, Failure, FILE) for text in raw]
+                found.append(file.read(row["size"]))
+        return found
+
+
+def _id(raw: bytes) -> str:
+    """Whose line it is; nobody's where it is no line."""
+    with contextlib.suppress(BadInput):
+        return str(jsonl.parse_row(raw, FILE).get("id"))
+    return ""
+
+
+_KINDS = {"id": str, "label": str, "source": str, "ts": str, "retention": str, "meta": dict,
+          "redaction": dict}  # fmt: skip
+
+
+def _row(raw: bytes, place: int) -> dict[str, Any]:
+    """A line as an object whose fields the table can hold. All of a failure is looked at when it
+    is shown: for a hundred thousand that takes too long."""
+    where = f"{FILE}:{place + 1}"
+    row = jsonl.parse_row(raw, where)
+    for name, kind in _KINDS.items():
+        there = row.get(name)
+        if not isinstance(there, kind) and (there is not None or name in ("id", "label")):
+            raise BadInput(f"{where}: {name}: not {kind.__name__}; fix or delete the line")
+    return row
+
+
+def _searched(row: dict[str, Any]) -> list[str]:
+    texts = (row.get(name) for name in ("prompt", "bad_answer", "summary"))
+    return [row["id"], *(str(text or "")[: SEARCHED + LONGEST] for text in texts)]
 
 
 def _told(

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import psutil
@@ -53,7 +54,7 @@ class Jobs:
     """What this desk began, the newest first."""
 
     def __init__(self, ws: Workspace) -> None:
-        self.ws, self.all = ws, list[Job]()
+        self.ws, self.all, self._lock = ws, list[Job](), Lock()
 
     def start(self, stage: str, words: list[str]) -> Job:
         """`errata STAGE key=value …` in a process of its own session: closing the desk ends it not.
@@ -62,6 +63,10 @@ class Jobs:
         """
         if stage not in STAGES:
             raise BadInput(f"{stage}: the desk starts {', '.join(STAGES)}; use the terminal")
+        with self._lock:
+            return self._start(stage, words)
+
+    def _start(self, stage: str, words: list[str]) -> Job:
         if busy := [job for job in self.all if job.code is None]:
             raise BadInput(f"{busy[0].words[0]} goes on; stop it, or wait until it has ended")
         folder = self.ws.cache / "desk"
@@ -93,7 +98,10 @@ def stop(ws: Workspace, id: str) -> None:
         same = False
     if not same:
         raise BadInput(f"{id}: its process is gone; `errata runs` marks it died")
-    os.kill(found.pid, signal.SIGTERM)
+    try:
+        os.kill(found.pid, signal.SIGTERM)
+    except OSError as error:  # somebody else's process, or it has just ended
+        raise BadInput(f"{id}: {error.strerror}; stop it where it was started") from None
 
 
 class Progress(NamedTuple):
@@ -115,18 +123,19 @@ def progress(ws: Workspace, id: str) -> Progress:
     that is no JSON, is none."""
     curves: dict[str, list[tuple[float, float]]] = {}
     times: list[tuple[float, float]] = []
-    steps = 0
+    steps = last = 0
     path = ws.runs / Path(id).name / PROGRESS
     for raw in path.read_bytes().splitlines() if path.is_file() else ():
-        with contextlib.suppress(ValueError, KeyError, TypeError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
             point = json.loads(raw)
-            steps = int(point.pop("steps"))
-            times.append((float(point["step"]), float(point["time"])))
+            of, step = int(point.pop("steps")), float(point["step"])
+            if point["time"] is not None:  # else of before the run was gone on with
+                times.append((step, float(point["time"])))
+            steps, last = of, int(step)
             for name, value in point.items():
                 if name not in _NOT_CURVES:
-                    curves.setdefault(name, []).append((float(point["step"]), float(value)))
-    step = int(times[-1][0]) if times else 0
-    return Progress(curves, step, steps, _left(times, steps))
+                    curves.setdefault(name, []).append((step, float(value)))
+    return Progress(curves, last, steps, _left(times, steps))
 
 
 def _left(times: list[tuple[float, float]], steps: int) -> float | None:

@@ -81,11 +81,12 @@ def span(seconds: float) -> str:
     return f"0 {say('s', '秒')}"
 
 
-_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["image", "autolink"])
 
 
 def markdown(text: str) -> Markup:
-    """A report as HTML: its own marks count, markup and pictures in it do not."""
+    """A report as HTML: its own marks count, markup and pictures in it do not, and `<PHONE:…>` is
+    what stands for a value, no address."""
     return Markup(_MARKDOWN.render(visible(text)))
 
 
@@ -110,7 +111,7 @@ def environment() -> jinja2.Environment:
     made.globals |= {
         "say": say, "word": word, "passage": passage, "ago": ago, "span": span, "shown": shown,
         "bounds": bounds, "short": short, "query": query, "PAGES": PAGES, "version": __version__,
-        "chart": chart, "chinese": is_chinese,
+        "chart": chart, "hidden": hidden, "chinese": is_chinese,
     }  # fmt: skip
     return made
 
@@ -121,12 +122,18 @@ TEMPLATES = environment()
 def page(request: Request, template: str, status: int = 200, **facts: Any) -> HTMLResponse:
     """A template with what every page needs."""
     desk = request.app.state.desk
+    inside = desk.keys.inside(request.headers)
     told = TEMPLATES.get_template(template).render(
-        request=request, desk=desk, csrf=desk.keys.csrf,
-        inside=desk.keys.inside(request.headers), here=request.url.path,
+        request=request, desk=desk, csrf=desk.keys.csrf if inside else "",
+        inside=inside, here=request.url.path,
         said=desk.said.take(request.query_params.get("said", "")), time=now(), **facts,
     )  # fmt: skip
     return HTMLResponse(told, status)
+
+
+def whole_number(told: str, default: int) -> int:
+    """A number of an address; `default` for anything else, and for more digits than pages have."""
+    return int(told) if told.isdecimal() and len(told) < 10 else default
 
 
 def words(values: Iterable[str]) -> str:

@@ -13,9 +13,9 @@ from errata.language import say
 from errata.records import Failure
 from errata.store import lineage
 from errata.web.desk import Desk
-from errata.web.index import FILTERS, Asked
+from errata.web.index import FILTERS, SEARCHED, Asked
 from errata.web.pages.went import Form, Went
-from errata.web.view import hidden, page
+from errata.web.view import hidden, page, whole_number
 
 SHOWN = 200  # characters of a row's question in the list
 BRANCHES = 12  # of one kind at one place of a journey
@@ -28,10 +28,12 @@ def listed(desk: Desk, request: Request) -> Response:
     only = {name: told.get(name, "") for name in FILTERS}
     number = told.get("page", "1")
     asked = Asked(told.get("q", "")[:200], only, told.get("order", "newest"),
-                  int(number) if number.isdecimal() else 1)  # fmt: skip
+                  whole_number(number, 1))  # fmt: skip
     found = desk.index.search(asked)
     records = desk.index.records(found.rows)
-    texts = hidden(desk.ws, [(one.prompt or one.summary or "")[:SHOWN] for one in records])
+    # Cut after it is redacted: half a value at the end is one that no rule finds.
+    asked_for = [(one.prompt or one.summary or "")[:SEARCHED] for one in records]
+    texts = [text[:SHOWN] for text in hidden(desk.ws, asked_for)]
     choices = {name: desk.index.values(name) for name in FILTERS}
     # What is typed into the search box replaces the table alone.
     name = "part_failures.html" if request.headers.get("hx-request") else "failures.html"
@@ -46,9 +48,8 @@ def one(desk: Desk, request: Request) -> Response:
     (record,) = desk.index.records([row])
     said = reviews.read(desk.ws.path(reviews.FILE))
     answer = said.answers.get(id)
-    texts = dict(zip((*FIELDS, "answer"), hidden(desk.ws, [*_texts(record),
-                                                        answer.text if answer else ""]),
-                     strict=True))  # fmt: skip
+    told = [*_texts(record), record.summary or "", answer.text if answer else ""]
+    texts = dict(zip((*FIELDS, "summary", "answer"), hidden(desk.ws, told), strict=True))
     try:
         root = lineage.trace(desk.ws, id)
     except BadInput:  # taken in by hand, or by an older store

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 from starlette.requests import Request
@@ -33,10 +34,14 @@ def listed(desk: Desk, request: Request) -> Response:
 
 def one(desk: Desk, request: Request) -> Response:
     """`/reports/PATH`: a file below reports/, and of no other folder."""
-    root = desk.ws.reports.resolve()
-    path = (root / request.path_params["path"]).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise BadInput(f"reports/{request.path_params['path']}: no such report")
+    root, told = desk.ws.reports.resolve(), request.path_params["path"]
+    try:
+        path = (root / told).resolve()
+        there = path.is_relative_to(root) and path.is_file()
+    except (OSError, ValueError):  # no name that a file can have
+        there = False
+    if not there:
+        raise BadInput(f"reports/{told}: no such report")
     if path.suffix == ".svg":
         return Response(path.read_bytes(), media_type="image/svg+xml", headers=_PICTURE)
     with path.open("rb") as file:
@@ -50,4 +55,4 @@ def one(desk: Desk, request: Request) -> Response:
 
 def _pictures(path: Path) -> list[str]:
     """Curves that stand beside a report under its name."""
-    return [found.name for found in sorted(path.parent.glob(f"{path.stem}*.svg"))]
+    return [found.name for found in sorted(path.parent.glob(f"{glob.escape(path.stem)}*.svg"))]

@@ -4,7 +4,6 @@ pairs, redacted texts, samples for two raters. The last decision can be taken ba
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,16 +18,15 @@ from errata.errors import BadInput
 from errata.evaluate.people import ratings, sample, sheet
 from errata.evaluate.people.sample import Sample
 from errata.intake import span_review
-from errata.intake.span_review import Miss
+from errata.intake.span_review import PLACEHOLDER, Miss
 from errata.language import is_chinese, say
 from errata.records import Failure, Language, Review
 from errata.store import database, people
 from errata.web.desk import Desk
 from errata.web.pages.went import Form, Went
-from errata.web.view import hidden, page
+from errata.web.view import hidden, page, whole_number
 
 KINDS = ("answer", "pair", "label", "case")
-PLACEHOLDER = re.compile(r"<[A-Z_]+:[0-9a-f]{8}>")
 READ = 400  # failures from which the next to be read is drawn
 
 
@@ -41,7 +39,7 @@ def queue(desk: Desk, request: Request) -> Response:
     left = waiting_queue.left(ws, desk.index.in_doubt())
     kind = told.get("kind", "")
     mine = [row for row in left.waiting if kind in ("", row.kind)]
-    skip = int(told["skip"]) if told.get("skip", "").isdecimal() else 0
+    skip = whole_number(told.get("skip", ""), 0)
     row = mine[skip % len(mine)] if mine else None
     counts = {name: sum(one.kind == name for one in left.waiting) for name in KINDS}
     facts: dict[str, Any] = {"kind": kind, "skip": skip, "row": row, "counts": counts,
@@ -89,6 +87,11 @@ def swapped(id: str) -> bool:
 def decide(desk: Desk, form: Form) -> Went:
     """Write down what a person decided of what waits. A pair is decided blind: the side that they
     find better is kept as chosen where it is the one that the build had chosen, else it goes."""
+    with desk.ws.alone("decide", seconds=60):  # of two who answer at once the second is told
+        return _decide(desk, form)
+
+
+def _decide(desk: Desk, form: Form) -> Went:
     id = form.need("id")
     row = next(
         (one for one in waiting_queue.left(desk.ws, desk.index.in_doubt()).waiting if one.id == id),

@@ -17,7 +17,7 @@ from errata.web import jobs
 from errata.web import panel as knobs
 from errata.web.desk import Desk
 from errata.web.pages.went import Form, Went
-from errata.web.view import hidden, page
+from errata.web.view import hidden, page, whole_number
 
 PAGE = 40
 SHOWN = 12  # answers before and after
@@ -33,7 +33,7 @@ def listed(desk: Desk, request: Request) -> Response:
     stages = sorted({run["stage"] for run in every})
     stage = told.get("stage", "")
     fits = [run for run in every if stage in ("", run["stage"])]
-    number = int(told["page"]) if told.get("page", "").isdecimal() else 1
+    number = whole_number(told.get("page", ""), 1)
     pages = max(1, -(-len(fits) // PAGE))
     number = min(max(1, number), pages)
     return page(request, "runs.html", runs=fits[(number - 1) * PAGE : number * PAGE], stage=stage,
@@ -169,7 +169,7 @@ def start(desk: Desk, form: Form) -> Went:
         candidates.resolve(desk.ws, model)  # BadInput now, not in a log that nobody reads
         words.append(f"model={model}")
     if steps := form.get("max_steps", "").strip():
-        if not steps.isdecimal():
+        if not (steps.isascii() and steps.isdecimal() and len(steps) < 10):
             raise BadInput("max_steps: a whole number; 0: by epochs")
         words.append(f"max_steps={steps}")
     job = desk.jobs.start(stage, words)
