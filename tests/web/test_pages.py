@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -12,8 +13,11 @@ from errata import jsonl
 from errata.records import Failure
 from errata.release import live, monitor, routing
 from errata.store import database, ledger, past
+from errata.train import log
+from errata.web import jobs
 from errata.web.desk import Desk
 from errata.web.index import Asked, Index
+from errata.web.pages import loop
 from errata.web.watched import Watched
 from errata.workspace import Workspace
 
@@ -364,3 +368,29 @@ def test_rows_asked_for_before_the_file_was_written_anew_are_still_theirs(ws: Wo
     found = index.search(Asked(order="file")).rows
     jsonl.write(ws.data / "failures.jsonl", rows[::-1])
     assert [one.id for one in index.records(found)] == [row["id"] for row in found]
+
+
+def test_a_file_that_no_intake_read_waits_though_another_was_read_later(ws: Workspace) -> None:
+    path = ws.inbox / "old.jsonl"
+    path.write_text("{}")
+    os.utime(path, (1000, 1000))
+    assert [one.taken for one in loop.inbox(ws) if one.name == "inbox/old.jsonl"] == [False]
+    assert any(one.taken for one in loop.inbox(ws))
+
+
+def test_the_time_left_goes_by_the_pace_since_the_run_was_gone_on_with(ws: Workspace) -> None:
+    folder = ws.runs / "again"
+    folder.mkdir()
+    log.tell(folder, [{"step": n, "loss": 1.0} for n in range(1, 31)], 40)
+    for n in (31, 32):
+        log.tell(folder, [{"step": n, "loss": 1.0}], 40, now=10.0 * n)
+    found = jobs.progress(ws, "again")
+    assert (found.step, found.left) == (32, 80.0)
+    assert len(found.curves["loss"]) == 32
+
+
+def test_what_stands_for_a_value_in_a_report_is_no_link(client: Client, ws: Workspace) -> None:
+    (ws.reports / "said.md").write_text("call 13812345678")
+    page = client.get("/reports/said.md")
+    assert "&lt;PHONE:" in page
+    assert 'href="PHONE' not in page

@@ -33,8 +33,7 @@ from errata.workspace import Workspace
 
 FILE = "data/failures.jsonl"
 SEARCHED = 20_000  # characters of a row that a search looks at
-LONGEST = 4000  # characters of a value: what is cut a little later shows no half of one
-BATCH = 2000  # rows that are redacted together
+LONGEST, BATCH = 4000, 2000  # characters of a value; rows that are redacted together
 PAGE = 50
 LISTS = 32  # orders and filters whose rows are kept sorted
 _TABLE = """
@@ -296,11 +295,13 @@ class Index:
         they begin elsewhere, and are asked for again; BadInput for one that is no more."""
         for _ in range(3):
             raw = self._raw(rows)
-            if all(_id(text) == row["id"] for row, text in zip(rows, raw, strict=True)):
-                return [jsonl.validate(text, Failure, f"{FILE}:{row['place'] + 1}")
-                        for row, text in zip(rows, raw, strict=True)]  # fmt: skip
+            with contextlib.suppress(BadInput):
+                found = [jsonl.validate(text, Failure, f"{FILE}:{row['place'] + 1}")
+                         for row, text in zip(rows, raw, strict=True)]  # fmt: skip
+                if [one.id for one in found] == [row["id"] for row in rows]:
+                    return found
             rows = [self.row(row["id"]) for row in rows]
-        raise BadInput(f"{FILE}: it is being written; load the page again")
+        raise BadInput(f"{FILE}: a row is none, or is being written; load the page again")
 
     def _raw(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
         if not rows:
@@ -311,13 +312,6 @@ class Index:
                 file.seek(row["start"])
                 found.append(file.read(row["size"]))
         return found
-
-
-def _id(raw: bytes) -> str:
-    """Whose line it is; nobody's where it is no line."""
-    with contextlib.suppress(BadInput):
-        return str(jsonl.parse_row(raw, FILE).get("id"))
-    return ""
 
 
 _KINDS = {"id": str, "label": str, "source": str, "ts": str, "retention": str, "meta": dict,

@@ -4,6 +4,7 @@ serves."""
 from __future__ import annotations
 
 import datetime
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ WEEKS = 12
 
 
 class Waiting(NamedTuple):
-    """A file of the inbox, and whether it lay there as it is when intake last ran."""
+    """A file of the inbox, and whether an intake has read it as it is."""
 
     name: str
     size: int
@@ -58,19 +59,27 @@ def _going(ws: Workspace) -> list[tuple[dict[str, Any], jobs.Progress]]:
 
 
 def inbox(ws: Workspace) -> list[Waiting]:
-    """The files of the inbox, those first that came or changed since the last intake. Their names
-    as the ledger has them: one may be somebody's."""
+    """The files of the inbox, those first that no intake has read as they are. Their names as the
+    ledger has them: one may be somebody's."""
     if not ws.inbox.is_dir():
         return []
-    last = past.last_run(ws, "intake")
-    began = past.began(ws, str(last["id"])) if last else 0.0
+    intakes = _began(ws)
     redact, key = redactor(ws, load_policy(ws)), workspace_key(ws)
     found = []
     for path in sorted(ws.inbox.rglob("*")):
         if path.is_file() and not path.name.startswith("."):
             stat, name = path.stat(), names.told(ws.relative(path), redact, key)
-            found.append(Waiting(name, stat.st_size, stat.st_mtime < began))
+            taken = any(stat.st_mtime < began and any(fnmatch(name, told) for told in args)
+                        for began, args in intakes)  # fmt: skip
+            found.append(Waiting(name, stat.st_size, taken))
     return sorted(found, key=lambda one: one.taken)
+
+
+def _began(ws: Workspace) -> list[tuple[float, list[str]]]:
+    """When each intake that ended well began, and the files it was told; without any, all of the
+    inbox."""
+    return [(past.began(ws, str(run["id"])), run["config"].get("args") or ["*"])
+            for run in past.list_runs(ws, "intake") if run["status"] == "done"]  # fmt: skip
 
 
 def buckets(desk: Desk) -> list[tuple[str, int, int, Any]]:
