@@ -19,7 +19,7 @@ from errata.evaluate.people import ratings, sample
 from errata.intake import span_review, triage
 from errata.intake.span_review import Miss
 from errata.records import Case, Failure
-from errata.release import alerts, routing, waiver
+from errata.release import alerts, routing, waivers
 from errata.store import audit, ledger, past
 from errata.store.runs import Run
 from errata.train.settings import Panel
@@ -330,9 +330,9 @@ def test_a_waiver_is_asked_for_signed_and_revoked(client: Client, ws: Workspace)
     told = dict.fromkeys(("risk", "impact", "rollback_plan", "owner"), f"said {SCRIPT}")
     client.send("/waivers", metric="safety.attack_hit_rate.privacy", candidate=manifest("bad"),
                 **told)  # fmt: skip
-    made = waiver.all_of(ws)[-1]
+    made = waivers.all_of(ws)[-1]
     assert "write w-" in client.send(f"/waivers/{made.id}/sign", confirm="yes")
-    assert waiver.all_of(ws)[-1].signature is None
+    assert waivers.all_of(ws)[-1].signature is None
     page = client.send(f"/waivers/{made.id}/sign", confirm=made.id)
     assert "signed by" in page
     assert "counts" in client.get("/verdicts")
@@ -347,10 +347,10 @@ def test_of_several_nobody_signs_their_own_at_the_desk_either(
         ws.policies / "roles.yaml",
         "team: several\npeople:\n  k1: {name: li@example.com, roles: [safety]}\n",
     )
-    (made,) = waiver.all_of(ws)
+    (made,) = waivers.all_of(ws)
     page = client.send(f"/waivers/{made.id}/sign", confirm=made.id)
     assert "cannot sign it" in page
-    assert waiver.all_of(ws)[0].signature is None
+    assert waivers.all_of(ws)[0].signature is None
 
 
 def test_the_rollout_moves_only_for_who_writes_its_id(client: Client, ws: Workspace) -> None:

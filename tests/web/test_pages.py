@@ -394,3 +394,14 @@ def test_what_stands_for_a_value_in_a_report_is_no_link(client: Client, ws: Work
     page = client.get("/reports/said.md")
     assert "&lt;PHONE:" in page
     assert 'href="PHONE' not in page
+
+
+def test_a_line_that_is_no_failure_is_told_with_its_place_and_reason(
+    client: Client, ws: Workspace
+) -> None:
+    rows = [raw for _, raw in jsonl.rows(ws.data / "failures.jsonl")]
+    rows[2] = {**rows[2], "unknown_field": 1}
+    jsonl.write(ws.data / "failures.jsonl", rows)
+    found = client.http.get(f"/failures/{rows[2]['id']}")
+    assert "data/failures.jsonl:3" in found.text
+    assert "unknown_field" in found.text

@@ -6,7 +6,6 @@ written anywhere. Of each row it knows where its line begins; what a page shows 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 from bisect import bisect_right
@@ -106,11 +105,8 @@ class Texts:
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return (0, 0, 0)
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    found = path.stat() if path.is_file() else None
+    return (found.st_mtime_ns, found.st_size, found.st_ino) if found else (0, 0, 0)
 
 
 class Index:
@@ -293,15 +289,18 @@ class Index:
     def records(self, rows: list[dict[str, Any]]) -> list[Failure]:
         """The rows as they stand in the file. Where it was written anew since they were asked for,
         they begin elsewhere, and are asked for again; BadInput for one that is no more."""
+        why = f"{FILE}: it is being written; load the page again"
         for _ in range(3):
             raw = self._raw(rows)
-            with contextlib.suppress(BadInput):
+            try:
                 found = [jsonl.validate(text, Failure, f"{FILE}:{row['place'] + 1}")
                          for row, text in zip(rows, raw, strict=True)]  # fmt: skip
                 if [one.id for one in found] == [row["id"] for row in rows]:
                     return found
+            except BadInput as error:
+                why = str(error)
             rows = [self.row(row["id"]) for row in rows]
-        raise BadInput(f"{FILE}: a row is none, or is being written; load the page again")
+        raise BadInput(why)
 
     def _raw(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
         if not rows:
