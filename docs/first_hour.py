@@ -107,8 +107,11 @@ QWEN = (
     "errata build",
     DATASHEET,
     "Sixty steps of each are enough to see how it ends; leave `max_steps` out for real weights.",
-    "errata sft --model ../my-qwen max_steps=60",
-    f"errata dpo --model {NEWEST} max_steps=60",
+    (3, "errata sft --model ../my-qwen max_steps=60"),
+    "Exit 3: `accept` in `configs/sft.yaml` wants a lower loss, and says so before anything else is "
+    "spent on this model. To see what the gate makes of it, the threshold is taken away:",
+    "errata sft --model ../my-qwen max_steps=60 'accept={}'",
+    ((0, 3), f"errata dpo --model {NEWEST} max_steps=60 'accept={{}}'"),
     "The same evidence. It knows nothing, and the commands say so with their exit codes.",
     f"errata evaluate --model {NEWEST} --baseline ../my-qwen",
     ((0, 3, 4), f"errata safety --model {NEWEST} --baseline ../my-qwen"),
