@@ -108,8 +108,8 @@ QWEN = (
     DATASHEET,
     "Sixty steps of each are enough to see how it ends; leave `max_steps` out for real weights.",
     (3, "errata sft --model ../my-qwen max_steps=60"),
-    "Exit 3: `accept` in `configs/sft.yaml` wants a lower loss, and says so before anything else is "
-    "spent on this model. To see what the gate makes of it, the threshold is taken away:",
+    "Exit 3: `accept` in `configs/sft.yaml` wants a lower loss, and says so before more is spent "
+    "on this model. To see what the gate makes of it, the threshold is taken away:",
     "errata sft --model ../my-qwen max_steps=60 'accept={}'",
     ((0, 3), f"errata dpo --model {NEWEST} max_steps=60 'accept={{}}'"),
     "The same evidence. It knows nothing, and the commands say so with their exit codes.",
