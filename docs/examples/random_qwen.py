@@ -19,7 +19,10 @@ TEMPLATE = (
 
 words = ByteLevelBPETokenizer()
 words.train(
-    [str(ROWS)], vocab_size=1000, special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    [str(ROWS)],
+    vocab_size=1000,
+    show_progress=False,
+    special_tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"],
 )
 tokenizer = PreTrainedTokenizerFast(
     tokenizer_object=words._tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>",
