@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "first-hour.md"
 SHOWN = 16  # lines of an answer that the page keeps from its beginning and end; the rest is counted
 WIDE = 200
+WHOLE = ("cat ", "errata doctor", "errata gate", "errata status")
 NEWEST = "$(errata runs --candidate)"
 DATASHEET = """cat > policies/datasheet.yaml <<'END'
 owner: "the desk's team, desk@example.com"
@@ -107,8 +109,11 @@ QWEN = (
     "errata build",
     DATASHEET,
     "Sixty steps of each are enough to see how it ends; leave `max_steps` out for real weights.",
-    "errata sft --model ../my-qwen max_steps=60",
-    f"errata dpo --model {NEWEST} max_steps=60",
+    (3, "errata sft --model ../my-qwen max_steps=60"),
+    "Exit 3: `accept` in `configs/sft.yaml` wants a lower loss, and says so before more is spent "
+    "on this model. To see what the gate makes of it, the threshold is taken away:",
+    "errata sft --model ../my-qwen max_steps=60 'accept={}'",
+    ((0, 3), f"errata dpo --model {NEWEST} max_steps=60 'accept={{}}'"),
     "The same evidence. It knows nothing, and the commands say so with their exit codes.",
     f"errata evaluate --model {NEWEST} --baseline ../my-qwen",
     ((0, 3, 4), f"errata safety --model {NEWEST} --baseline ../my-qwen"),
@@ -158,7 +163,7 @@ class Newcomer:
         sys.stderr.write(f"{said.seconds:5.0f} s  exit {said.code}  {command.splitlines()[0]}\n")
         if said.code not in codes:
             raise SystemExit(f"exit {said.code}, not {codes}: {command}\n{said.output}")
-        lines = [f"$ {command}", *self.shown(said.output, whole=command.startswith("cat "))]
+        lines = [f"$ {command}", *self.shown(said.output, whole=command.startswith(WHOLE))]
         if said.seconds >= 0.5 or said.code:
             code = f", exit {said.code}" if said.code else ""
             lines.append(f"({said.seconds:.0f} s{code})")
@@ -180,6 +185,14 @@ def is_command(part: str) -> bool:
     return part.split(" ", 1)[0] in ("errata", "cd", "cat", "head", "python", "make")
 
 
+def wrapped(prose: str) -> str:
+    """Paragraphs as wide as the other pages have them."""
+    return "\n\n".join(
+        textwrap.fill(part, 100, break_long_words=False, break_on_hyphens=False)
+        for part in prose.split("\n\n")
+    )
+
+
 def carried_out(
     newcomer: Newcomer, parts: tuple[str | tuple[int | tuple[int, ...], str], ...]
 ) -> str:
@@ -189,7 +202,7 @@ def carried_out(
     for part in parts:
         codes, text = part if isinstance(part, tuple) else (0, part)
         codes = codes if isinstance(codes, tuple) else (codes,)
-        out.append(newcomer.block(codes, text) if is_command(text) else text)
+        out.append(newcomer.block(codes, text) if is_command(text) else wrapped(text))
     return "\n\n".join(out)
 
 

@@ -334,9 +334,8 @@ def finish(
             )
     data["metrics"] = metrics
     if missed:
-        raise Blocked(
-            f"{job.stage} {run.id}: {'; '.join(missed)}; see reports/posttrain/{run.id}.md"
-        )
+        step = f"see reports/posttrain/{run.id}.md; train longer, or change `accept`"
+        raise Blocked(f"{job.stage} {run.id}: {'; '.join(missed)}; {step}")
     return Outcome(0, log.summary(job, steps, metrics, used), data)
 
 
