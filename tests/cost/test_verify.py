@@ -22,9 +22,9 @@ def verified(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[dict[str
 def test_the_prediction_is_of_the_size_that_three_real_steps_take(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """How near it is, `bench/cost.py` measures (at most 15 % off). Resident memory has file-backed
-    pages in it, and how many of those are mapped is the kernel's to say: the growth that is 0.13 to
-    0.15 GiB on an idle machine was 0.107 three times over behind half an hour of other tests."""
+    """How near it is, `bench/cost.py` measures (at most 15 % off). A kernel that takes idle pages
+    back makes the growth that is 0.13 to 0.15 GiB on an idle machine less: 0.107 three times over
+    behind half an hour of other tests."""
     (tmp_path / "configs").mkdir()
     found, _ = verified(tmp_path, capsys)
     assert 0.6 < found["predicted_memory_gib"] / found["measured_gib"] < 1.7

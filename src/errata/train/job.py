@@ -101,13 +101,18 @@ class Clock:
         self._cpu += time.process_time() - cpu
 
     def read(self) -> dict[str, float]:
-        """Seconds, and GiB (Linux gives ru_maxrss in KiB)."""
-        unit = 1024**3 if sys.platform == "darwin" else 1024**2
+        """Seconds, and GiB."""
         return {
             "cpu_seconds": round(time.process_time() - self._cpu, 2),
             "wall_seconds": round(time.perf_counter() - self._wall, 2),
-            "peak_rss_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 3),
+            "peak_rss_gib": round(peak_rss_gib(), 3),
         }
+
+
+def peak_rss_gib() -> float:
+    """Resident memory at its highest so far, GiB (Linux gives ru_maxrss in KiB)."""
+    unit = 1024**3 if sys.platform == "darwin" else 1024**2
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / unit
 
 
 def whole_checkpoints(folder: Path) -> list[Path]:

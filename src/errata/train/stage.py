@@ -54,7 +54,7 @@ class Job:
         self, ws: Workspace, stage: str, config: Panel, run: Run, also: Sequence[str] = ()
     ) -> None:
         self.ws, self.stage, self.config, self.run = ws, stage, config, run
-        self.baseline_gib = footprint.memory_gib()  # before a model is there
+        self.baseline_gib = footprint.before_gib()
         for path in config.inputs:
             run.input(path)
         self.dataset = run.input(config.dataset, "dataset")
