@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import resource
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,11 @@ class Clock:
 
 
 def peak_rss_gib() -> float:
-    """Resident memory at its highest so far, GiB (Linux gives ru_maxrss in KiB)."""
+    """Resident memory at its highest so far, GiB. On Linux by /proc: there ru_maxrss begins with
+    what the parent held when it forked."""
+    with suppress(OSError, TypeError):
+        told = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        return int(told[1]) / 1024**2  # type: ignore[index]
     unit = 1024**3 if sys.platform == "darwin" else 1024**2
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss) / unit
 
