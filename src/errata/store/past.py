@@ -20,7 +20,8 @@ ALIVE = "alive"  # in a run's folder: touched while the run goes on
 BEAT, SILENCE = 60.0, 900.0  # seconds between two touches; without any, after which a run is dead
 
 
-def _alive(pid: int, born: float) -> bool:
+def alive(pid: int, born: float) -> bool:
+    """Whether the process that began then is still there: numbers are used again."""
     try:
         return bool(abs(psutil.Process(pid).create_time() - born) < 2)
     except psutil.NoSuchProcess:
@@ -68,7 +69,7 @@ def mark_died(ws: Workspace) -> list[str]:
     dead = [
         id
         for id, host, pid, born in running
-        if (not _alive(pid, born) if host == here else _silent(ws, id))
+        if (not alive(pid, born) if host == here else _silent(ws, id))
     ]
     died = [id for id in dead if end(ws, id, "died")]
     for left in (path for id in died for path in ws.cache.glob(f"{id}*")):

@@ -15,11 +15,10 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-import psutil
 import sqlalchemy as sa
 
 from errata.errors import BadInput
-from errata.store import database
+from errata.store import database, past
 from errata.workspace import Workspace
 
 STAGES = ("sft", "dpo", "rm", "ppo")
@@ -92,11 +91,7 @@ def stop(ws: Workspace, id: str) -> None:
         raise BadInput(f"{id}: it does not run")
     if found.host != platform.node():
         raise BadInput(f"{id}: it runs on {found.host}; stop it there")
-    try:
-        same = abs(psutil.Process(found.pid).create_time() - found.born) < 2
-    except psutil.Error:
-        same = False
-    if not same:
+    if not past.alive(found.pid, found.born):
         raise BadInput(f"{id}: its process is gone; `errata runs` marks it died")
     try:
         os.kill(found.pid, signal.SIGTERM)
