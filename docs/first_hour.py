@@ -72,10 +72,10 @@ EMBEDDED = (
     "errata evaluate model=tiny split=tune 'more=[]' write_back=inbox/business.jsonl",
     "errata intake inbox/attacks.jsonl inbox/business.jsonl",
     "### Training data",
-    "What is trained on attacks alone forgets how plain questions are answered, and the gate counts "
-    "that too. `replay` says how many plain questions of the *tune* part are trained along; on a "
-    "model this small the 400 of `configs/build.yaml` left a held-out answer without its source, "
-    "and the gate said no.",
+    "What is trained on attacks alone forgets how plain questions are answered, and the gate "
+    "counts that too. `replay` says how many plain questions of the *tune* part are trained along; "
+    "on a model this small the 400 of `configs/build.yaml` left a held-out answer without its "
+    "source, and the gate said no.",
     "errata build replay=1800",
     "The gate lets no model out while nobody answers for the data that trained it. Five lines that "
     "only people can write:",

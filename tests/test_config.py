@@ -71,6 +71,8 @@ def test_every_integer_reads_back(number: int):
     [
         ("a: [1", r"sft\.yaml:1: not YAML"),
         ("lr: 1\nlr: 2", r"sft\.yaml:2: not YAML: key `lr` is written twice"),
+        ("a: " + "[" * 20_000, r"sft\.yaml: nested too deep"),
+        ("a: " + "9" * 5_000, r"or a number too long; shorten it"),
         ("- 1", r"sft\.yaml: the top is not `key: value`"),
         ("model: !!python/name:os.system", r"sft\.yaml:1: not YAML: could not determine"),
         ("? [a]\n: b", r"a key must be one word"),

@@ -153,8 +153,8 @@ def test_what_an_older_release_says_in_its_conversations_is_not_held_against_the
     running.ask(messages=asked, user="ann")
     second = rollouts.start(new, 1)
     rollouts.advance(second, 100)
-    # At 100 % before anybody asks: what the older answers while the newer is at 1 % stands among the
-    # newer's rows too, as its stable arm.
+    # At 100 % before anybody asks: what the older answers while the newer is at 1 % stands among
+    # the newer's rows too, as its stable arm.
     until(lambda: getattr(running.gateway.watch.view.routing.stable, "id", "") == second.id)
     assert running.ask(user="bob").headers["x-errata-release"] == second.id
     asked += [{"role": "assistant", "content": "…"}, {"role": "user", "content": "Go on"}]

@@ -177,6 +177,19 @@ def test_an_answer_is_written_with_keys_and_digits_in_it_decide_nothing(
     assert len(queue.left(ws).waiting) >= 1
 
 
+def test_what_was_typed_stands_there_again_beside_a_refusal(tab: Tab, ws: Workspace) -> None:
+    page = tab("/runs/new")
+    field = page.locator(".panel input").first
+    name = str(field.get_attribute("name"))
+    field.fill("as I like it")
+    with page.expect_navigation():
+        page.locator("button[formaction='/runs/panel']").click()
+    assert page.locator("main > .note.bad").count() == 1
+    assert page.locator(f".panel input[name='{name}']").input_value() == "as I like it"
+    page.reload()
+    assert page.locator(f".panel input[name='{name}']").input_value() != "as I like it"
+
+
 def test_later_shows_another_and_decides_nothing(tab: Tab, ws: Workspace) -> None:
     page = tab("/review?kind=answer")
     shown = page.locator("[data-review] code").first.inner_text()

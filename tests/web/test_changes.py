@@ -210,9 +210,15 @@ def rated(client: Client, rater: str, prefers: str) -> str:
     return id
 
 
-def test_two_raters_rate_blind_and_each_takes_back_their_own(client: Client, ws: Workspace) -> None:
+def test_two_raters_rate_blind_and_each_takes_back_their_own(
+    client: Client, ws: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whose = sample.last(ws)
-    one, two = rated(client, "r1", "a"), rated(client, "r2", "b")
+    one = rated(client, "r1", "a")
+    assert rated(client, "r2", "b") == one
+    assert set(ratings.read(ws, whose.id)) == {(one, "r1")}, "one person is no two raters"
+    monkeypatch.setenv("ERRATA_ACTOR", "wang@example.com")
+    two = rated(client, "r2", "b")
     assert one == two, "the same rows in the same order"
     row = next(row for row in whose.rows if row.id == one)
     found = ratings.read(ws, whose.id)
@@ -221,6 +227,7 @@ def test_two_raters_rate_blind_and_each_takes_back_their_own(client: Client, ws:
     client.send("/review/samples/undo", rater="r1")
     assert set(ratings.read(ws, whose.id)) == {(one, "r2")}
     assert one in {row.id for row in ratings.waiting(whose, ratings.read(ws), "r1")}
+    monkeypatch.setenv("ERRATA_ACTOR", "li@example.com")
     assert rated(client, "r1", "tie") == one
     assert ratings.read(ws, whose.id)[one, "r1"].preference == "tie"
 

@@ -12,12 +12,10 @@ from tests.web.test_guard import READ, tags
 from errata import jsonl
 from errata.records import Failure
 from errata.release import live, monitor, routing
-from errata.store import database, ledger, past
+from errata.store import ledger, past
 from errata.train import log
 from errata.web import jobs
-from errata.web.desk import Desk
-from errata.web.index import Asked, Index
-from errata.web.pages import loop
+from errata.web.pages import loop, reports
 from errata.web.watched import Watched
 from errata.workspace import Workspace
 
@@ -227,53 +225,19 @@ def test_an_odd_question_gets_a_page(client: Client, query: str) -> None:
     client.get(f"/failures?{query}")
 
 
-# the table of failures ----------------------------------------------------------------------------
+@pytest.mark.parametrize("told", ["rows=" + "9" * 5000, "gpus=" + "[" * 9000, "model=" + "a" * 999])
+def test_the_calculator_says_what_it_cannot_read(client: Client, told: str) -> None:
+    assert 'role="alert"' in client.get(f"/cost?{told}")
 
 
-def test_search_finds_what_is_in_the_texts_and_filters_hold_together(
-    desk: Desk, ws: Workspace
-) -> None:
-    rows = failures(ws)
-    for word in ("lamp", "订单", "FOOL", rows[3].id):
-        found = {row["id"] for row in desk.index.search(Asked(word)).rows}
-        texts = {row.id: f"{row.id}\n{row.prompt}\n{row.bad_answer}".casefold() for row in rows}
-        assert found == {id for id, text in texts.items() if word.casefold() in text}, word
-    only = desk.index.search(Asked("", {"label": "privacy", "severity": "critical"}))
-    assert {row["id"] for row in only.rows} == {r.id for r in rows if r.label == "privacy"}
-    assert desk.index.search(Asked("", {"label": "privacy", "severity": "normal"})).total == 0
+def test_a_report_has_the_pictures_under_its_own_name(ws: Workspace) -> None:
+    for name in ("a.md", "a-loss.svg", "a-2.md", "a-2-loss.svg", "b.svg"):
+        (ws.reports / name).write_text("x")
+    assert reports._pictures(ws.reports / "a.md") == ["a-loss.svg"]
+    assert reports._pictures(ws.reports / "a-2.md") == ["a-2-loss.svg"]
 
 
-def test_pages_cut_the_list_without_a_gap(ws: Workspace) -> None:
-    made = [Failure(id=f"f-{n:04}", prompt=f"q {n}", bad_answer="a", label="other",
-                    ts=f"2026-01-{n % 28 + 1:02}T00:00:00Z") for n in range(173)]  # fmt: skip
-    jsonl.write(ws.data / "failures.jsonl", made)
-    index, seen = Index(ws), []
-    for page in (1, 2, 3, 4):
-        found = index.search(Asked(page=page, words="q"))
-        assert found.total == 173
-        assert [r["id"] for r in found.rows] == [
-            r["id"] for r in index.search(Asked(page=page)).rows
-        ]
-        seen += [row["id"] for row in found.rows]
-    assert sorted(seen) == [row.id for row in made]
-    times = {row.id: row.ts for row in made}
-    assert [times[id] for id in seen] == sorted(times.values(), reverse=True)
-
-
-def test_the_table_follows_the_file_and_the_ledger(desk: Desk, ws: Workspace) -> None:
-    before = desk.index.search(Asked()).total
-    rows = failures(ws)
-    jsonl.write(ws.data / "failures.jsonl", rows[1:])
-    assert desk.index.search(Asked()).total == before - 1
-    id = rows[1].id
-    with database.writing(ws) as connection:
-        step = {"src": id, "dst": "s-new", "kind": "became", "run_id": "r"}
-        database.insert_new(connection, database.edge, [step])
-        held = {"version": "v-1", "file": "f", "row": "s-new", "leaf": "l", "label": "x",
-                "source": "y"}  # fmt: skip
-        database.insert_new(connection, database.member, [held])
-    ledger.append(ws, "note")
-    assert desk.index.row(id)["state"] == "in version"
+# what is read as it grows -------------------------------------------------------------------------
 
 
 def test_the_curve_of_e_ends_where_the_monitor_stands(ws: Workspace) -> None:
@@ -360,14 +324,6 @@ def test_a_line_of_progress_that_is_none_is_no_point(
     with (ws.runs / id / "progress.jsonl").open("a") as file:
         file.write(line + "\n")
     assert "40 / 40" in client.get(f"/runs/{id}/live")
-
-
-def test_rows_asked_for_before_the_file_was_written_anew_are_still_theirs(ws: Workspace) -> None:
-    """Intake puts rows before those of a page that is being made."""
-    index, rows = Index(ws), failures(ws)
-    found = index.search(Asked(order="file")).rows
-    jsonl.write(ws.data / "failures.jsonl", rows[::-1])
-    assert [one.id for one in index.records(found)] == [row["id"] for row in found]
 
 
 def test_a_file_that_no_intake_read_waits_though_another_was_read_later(ws: Workspace) -> None:

@@ -18,6 +18,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+TOKEN = "ERRATA_WEB_TOKEN"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # Scripts, styles and pictures of the desk alone; text of an attack that became markup does nothing.
 _POLICY = (

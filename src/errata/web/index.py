@@ -1,15 +1,15 @@
-"""All failures in a table of this process's memory, so that a page of a hundred thousand is quick.
+"""All failures, so that a page of a hundred thousand is quick.
 
-The files stay the truth: the table is made anew when one of them changes, and nothing of it is
-written anywhere. Of each row it knows where its line begins; what a page shows is read from there.
+The files stay the truth: the table is made anew when failures or the policy change, what people and
+the store say is brought in row by row, and nothing of it is written anywhere. Of each row it knows
+where its line begins; what a page shows is read from there.
 """
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -18,33 +18,19 @@ import sqlalchemy as sa
 
 from errata import jsonl
 from errata.build import reviews
-from errata.build.trend import day
 from errata.errors import BadInput
 from errata.evaluate import promoted
 from errata.evaluate.promote import Config as Promote
 from errata.intake import triage
-from errata.intake.labeller import ABSTAINED
-from errata.intake.redact import POLICY_FILE, Policy, load_policy, redact_many, workspace_key
+from errata.intake.redact import POLICY_FILE, load_policy
+from errata.language import say
 from errata.records import Case, Failure
 from errata.store import database
-from errata.text import language
+from errata.web.table import FILE, Table, load
 from errata.workspace import Workspace
 
-FILE = "data/failures.jsonl"
-SEARCHED = 20_000  # characters of a row that a search looks at
-LONGEST, BATCH = 4000, 2000  # characters of a value; rows that are redacted together
 PAGE = 50
 LISTS = 32  # orders and filters whose rows are kept sorted
-_TABLE = """
-CREATE TABLE failure (
-  place INTEGER PRIMARY KEY, id TEXT, label TEXT, source TEXT, ts TEXT, week TEXT, language TEXT,
-  retention TEXT, owner TEXT, severity TEXT, state TEXT, doubt INTEGER, start INTEGER,
-  size INTEGER);
-CREATE UNIQUE INDEX failure_id ON failure (id);
-CREATE INDEX failure_label ON failure (label, ts);
-CREATE INDEX failure_ts ON failure (ts);
-CREATE INDEX failure_state ON failure (state, ts);
-"""
 FILTERS = ("label", "state", "severity", "owner", "source", "language", "retention")
 ORDERS = {"newest": "ts DESC, place DESC", "oldest": "ts, place", "file": "place"}
 
@@ -67,41 +53,12 @@ class Found(NamedTuple):
     pages: int
 
 
-class Texts:
-    """What a search looks at: all texts as one, where looking for a word is one walk in C. Tried:
-    `instr` over a column (340 ms for 100,000 rows where this takes 40)."""
+class _Word(NamedTuple):
+    """What people say of a row; None where it is as the file has it."""
 
-    def __init__(self) -> None:
-        self._parts, self._whole = list[bytes](), b""
-        self._starts, self._places, self._size = list[int](), list[int](), 0
-
-    def add(self, place: int, said: Iterable[str]) -> None:
-        """A row's id and texts, the beginning of each."""
-        text = "\0".join(part[:SEARCHED] for part in said).casefold() + "\0"
-        raw = text.encode("utf-8", "backslashreplace")
-        self._parts.append(raw)
-        self._starts.append(self._size)
-        self._places.append(place)
-        self._size += len(raw)
-
-    def having(self, words: str) -> set[int]:
-        """The places whose texts hold each of the words."""
-        if self._parts:
-            self._whole, self._parts = b"".join(self._parts), []
-        found: set[int] | None = None
-        for word in sorted(words.casefold().split()[:8], key=len, reverse=True):
-            mine = set(self._walk(word.encode("utf-8", "backslashreplace")))
-            found = mine if found is None else found & mine
-        return found or set()
-
-    def _walk(self, word: bytes) -> Iterator[int]:
-        at, row, last = self._whole.find(word), 0, len(self._starts) - 1
-        while at >= 0:
-            row = bisect_right(self._starts, at, row) - 1
-            yield self._places[row]
-            if row == last:
-                return
-            at = self._whole.find(word, self._starts[row + 1])
+    label: str | None
+    owner: str
+    severity: str | None
 
 
 def _stamp(path: Path) -> tuple[int, int, int]:
@@ -110,90 +67,93 @@ def _stamp(path: Path) -> tuple[int, int, int]:
 
 
 class Index:
-    """The table, and the file stamps and the event of the ledger that it was made at."""
+    """The table, and what it was made of: files, the word of people, an event of the ledger."""
 
     def __init__(self, ws: Workspace) -> None:
         self.ws, self._lock = ws, Lock()
         self._files: tuple[Any, ...] = ()
+        self._heard: tuple[Any, ...] = ()
+        self._people: dict[str, _Word] = {}
         self._seen = -1
-        self._table: sqlite3.Connection | None = None
+        self._table: Table | None = None
         self._counted: dict[str, list[sqlite3.Row]] = {}
         self._lists: dict[tuple[str, ...], list[int]] = {}
-        self._texts = Texts()
+
+    @property
+    def table(self) -> Table:
+        """As the files are now: its digest, and what is wrong with lines of it."""
+        with self._lock:
+            return self._fresh()
 
     def _ask(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock:
-            return self._fresh().execute(query, values).fetchall()
+            return self._fresh().rows.execute(query, values).fetchall()
 
     def _count(self, query: str) -> list[sqlite3.Row]:
         """Counts of the whole table, which only change with it."""
         with self._lock:
-            table = self._fresh()
+            rows = self._fresh().rows
             if query not in self._counted:
-                self._counted[query] = table.execute(query).fetchall()
+                self._counted[query] = rows.execute(query).fetchall()
             return self._counted[query]
 
-    def _fresh(self) -> sqlite3.Connection:
-        paths = (FILE, triage.FILE, reviews.FILE, POLICY_FILE)
-        files = tuple(_stamp(self.ws.path(name)) for name in paths)
-        table = self._table
-        if table is None or files != self._files:
-            table = self._table = self._read()
-            self._files, self._seen = files, -1
-        seen = self._last_event()
-        if seen != self._seen:
-            self._say_states(table)
-            self._seen, self._counted, self._lists = seen, {}, {}
+    def _fresh(self) -> Table:
+        table, changed = self._table, False
+        if table is None or self._stamps(FILE, POLICY_FILE) != self._files:
+            files, new = self._stamps(FILE, POLICY_FILE), load(self.ws)
+            if table is not None:
+                table.rows.close()
+            table = self._table = new
+            self._files, self._heard, self._seen, self._people = files, (), -1, {}
+        if (heard := self._stamps(triage.FILE, reviews.FILE)) != self._heard:
+            self._say_people(table.rows)
+            self._heard, changed = heard, True
+        if (seen := self._last_event()) != self._seen:
+            self._say_states(table.rows)
+            self._seen, changed = seen, True
+        if changed:
+            self._counted, self._lists = {}, {}
         return table
 
-    def _read(self) -> sqlite3.Connection:
-        table = sqlite3.connect(":memory:", check_same_thread=False)
-        table.row_factory = sqlite3.Row
-        table.executescript(_TABLE)
-        self._texts = Texts()
-        with table:
-            table.executemany(f"INSERT INTO failure VALUES ({','.join('?' * 14)})", self._rows())
-        if self._table is not None:
-            self._table.close()
-        return table
+    def _stamps(self, *names: str) -> tuple[Any, ...]:
+        return tuple(_stamp(self.ws.path(name)) for name in names)
 
-    def _rows(self) -> Iterator[tuple[Any, ...]]:
-        path = self.ws.path(FILE)
-        if not path.is_file():
-            return
-        sorted_, said = triage.read(self.ws), reviews.read(self.ws.path(reviews.FILE))
-        policy = load_policy(self.ws)
-        today, older = policy.hash, list[tuple[int, list[str]]]()
-        seen, start = set[str](), 0
-        with path.open("rb") as file:
-            for place, raw in enumerate(file):
-                size = len(raw)
-                if raw.strip():
-                    row = _row(raw, place)
-                    if (id := str(row["id"])) not in seen:
-                        seen.add(id)
-                        if (row.get("redaction") or {}).get("policy") == today:
-                            self._texts.add(place, _searched(row))
-                        else:
-                            older.append((place, _searched(row)))
-                        label = said.labels.get(id) or row["label"]
-                        yield _told(place, row, label, sorted_.get(id), start, size)
-                start += size
-        for first in range(0, len(older), BATCH):
-            self._search_in(older[first : first + BATCH], policy)
+    def _say_people(self, rows: sqlite3.Connection) -> None:
+        """Labels, owners and severities: of the rows alone whose word has changed."""
+        labels = reviews.read(self.ws.path(reviews.FILE)).labels
+        sorted_ = triage.read(self.ws)
+        none = _Word(None, "", None)
+        told = {id: _Word(labels.get(id), row.owner if row else "", row.severity if row else None)
+                for id in {*labels, *sorted_} for row in [sorted_.get(id)]}  # fmt: skip
+        gone = {id: none for id in self._people if id not in told}
+        new = [(id, word) for id, word in {**told, **gone}.items()
+               if self._people.get(id, none) != word]  # fmt: skip
+        with rows:
+            for id, word in new:
+                given = rows.execute("SELECT given FROM failure WHERE id = ?", (id,)).fetchone()
+                if given:
+                    label = word.label or given[0]
+                    severe = word.severity or triage.severity(label)
+                    rows.execute("UPDATE failure SET label = ?, owner = ?, severity = ? "
+                                 "WHERE id = ?", (label, word.owner, severe, id))  # fmt: skip
+            self._withhold(rows)
+        self._people = told
 
-    def _search_in(self, rows: Sequence[tuple[int, list[str]]], policy: Policy) -> None:
-        """Let rows of another policy be found by nothing that today's hides of them."""
-        texts = [text for _, said in rows for text in said[1:]]
-        clean = iter(redact_many(texts, policy.rules, workspace_key(self.ws)))
-        for place, (id, *said) in rows:
-            self._texts.add(place, [id, *(next(clean).text for _ in said)])
+    def _withhold(self, rows: sqlite3.Connection) -> None:
+        """A row that was kept whole is not shown while the policy keeps no text of its label, be
+        it the label that it came with or the one that a person gave it."""
+        policy = load_policy(self.ws).retention
+        short = [label for label, kept in policy.items() if kept == "summary"]
+        marks = ",".join("?" * len(short))
+        rows.execute("UPDATE failure SET retention = stored WHERE retention = 'withheld'")
+        rows.execute("UPDATE failure SET retention = 'withheld' WHERE stored <> 'summary' AND "
+                     f"(given IN ({marks}) OR label IN ({marks}))", short * 2)  # fmt: skip
 
     def _last_event(self) -> int:
         with database.reading(self.ws) as connection:
             return connection.execute(sa.select(sa.func.max(database.event.c.seq))).scalar() or 0
 
-    def _say_states(self, table: sqlite3.Connection) -> None:
+    def _say_states(self, rows: sqlite3.Connection) -> None:
         """open → in version → fixed → reopened, as `errata promote` tells of promoted ones."""
         edge, member = database.edge, database.member
         query = sa.select(edge.c.src).join(member, member.c.row == edge.c.dst)
@@ -204,10 +164,10 @@ class Index:
                   if self.ws.path(path).is_file()]  # fmt: skip
         cases = [case for path in suites for case in jsonl.read(self.ws.path(path), Case)]
         told = [(state.name, state.failure) for state in promoted.states(self.ws, cases)]
-        with table:
-            table.execute("UPDATE failure SET state = 'open'")
-            table.executemany("UPDATE failure SET state = 'in version' WHERE id = ?", inside)
-            table.executemany("UPDATE failure SET state = ? WHERE id = ?", told)
+        with rows:
+            rows.execute("UPDATE failure SET state = 'open'")
+            rows.executemany("UPDATE failure SET state = 'in version' WHERE id = ?", inside)
+            rows.executemany("UPDATE failure SET state = ? WHERE id = ?", told)
 
     # what pages ask ------------------------------------------------------------------------------
 
@@ -219,13 +179,22 @@ class Index:
         order = ORDERS.get(asked.order, ORDERS["newest"])
         fits = self._ordered(told, order, values)
         if asked.words:
-            with self._lock:
-                having = self._texts.having(asked.words)
-            fits = [at for at in fits if at in having]
+            fits = self._having(fits, asked.words)
         pages = max(1, -(-len(fits) // PAGE))
         page = min(max(1, asked.page), pages)
         rows = self._at(fits[(page - 1) * PAGE : page * PAGE])
         return Found(rows, len(fits), page, pages)
+
+    def _having(self, fits: list[int], words: str) -> list[int]:
+        """Those whose texts hold the words; what is withheld is found by its id alone."""
+        with self._lock:
+            table = self._fresh()
+            having = table.texts.having(words)
+            withheld = table.rows.execute(
+                "SELECT place FROM failure WHERE retention = 'withheld' AND id <> ?", (words,)
+            )
+            having.difference_update(row[0] for row in withheld)
+        return [at for at in fits if at in having]
 
     def _ordered(self, told: str, order: str, values: list[str]) -> list[int]:
         """The places of the rows that fit, kept until the table changes. As one JSON text: row by
@@ -233,9 +202,9 @@ class Index:
         query = f"SELECT place FROM failure WHERE {told} ORDER BY {order}"
         name = query, *values
         with self._lock:
-            table = self._fresh()
+            rows = self._fresh().rows
             if name not in self._lists:
-                one = table.execute(f"SELECT json_group_array(place) FROM ({query})", values)
+                one = rows.execute(f"SELECT json_group_array(place) FROM ({query})", values)
                 self._lists[name] = json.loads(one.fetchone()[0])
             while len(self._lists) > LISTS:
                 self._lists.pop(next(iter(self._lists)))
@@ -287,8 +256,9 @@ class Index:
         return dict(rows[0])
 
     def records(self, rows: list[dict[str, Any]]) -> list[Failure]:
-        """The rows as they stand in the file. Where it was written anew since they were asked for,
-        they begin elsewhere, and are asked for again; BadInput for one that is no more."""
+        """The rows as they stand in the file, without the texts of those that are withheld. Where
+        it was written anew since they were asked for, they begin elsewhere, and are asked for
+        again; BadInput for one that is no more."""
         why = f"{FILE}: it is being written; load the page again"
         for _ in range(3):
             raw = self._raw(rows)
@@ -296,11 +266,25 @@ class Index:
                 found = [jsonl.validate(text, Failure, f"{FILE}:{row['place'] + 1}")
                          for row, text in zip(rows, raw, strict=True)]  # fmt: skip
                 if [one.id for one in found] == [row["id"] for row in rows]:
-                    return found
+                    return [_withheld(one) if row["retention"] == "withheld" else one
+                            for row, one in zip(rows, found, strict=True)]  # fmt: skip
             except BadInput as error:
                 why = str(error)
             rows = [self.row(row["id"]) for row in rows]
         raise BadInput(why)
+
+    def readable(self, rows: list[dict[str, Any]]) -> list[Failure | str]:
+        """As `records`; for a line that is no failure, what is wrong with it."""
+        try:
+            return [*self.records(rows)]
+        except BadInput:
+            return [self._one(row) for row in rows]
+
+    def _one(self, row: dict[str, Any]) -> Failure | str:
+        try:
+            return self.records([row])[0]
+        except BadInput as error:
+            return str(error)
 
     def _raw(self, rows: Sequence[dict[str, Any]]) -> list[bytes]:
         if not rows:
@@ -313,37 +297,8 @@ class Index:
         return found
 
 
-_KINDS = {"id": str, "label": str, "source": str, "ts": str, "retention": str, "meta": dict,
-          "redaction": dict}  # fmt: skip
-
-
-def _row(raw: bytes, place: int) -> dict[str, Any]:
-    """A line as an object whose fields the table can hold. All of a failure is looked at when it
-    is shown: for a hundred thousand that takes too long."""
-    where = f"{FILE}:{place + 1}"
-    row = jsonl.parse_row(raw, where)
-    for name, kind in _KINDS.items():
-        there = row.get(name)
-        if not isinstance(there, kind) and (there is not None or name in ("id", "label")):
-            raise BadInput(f"{where}: {name}: not {kind.__name__}; fix or delete the line")
-    return row
-
-
-def _searched(row: dict[str, Any]) -> list[str]:
-    texts = (row.get(name) for name in ("prompt", "bad_answer", "summary"))
-    return [row["id"], *(str(text or "")[: SEARCHED + LONGEST] for text in texts)]
-
-
-def _told(
-    place: int, row: dict[str, Any], label: str, sorted_: triage.Triage | None, start: int,
-    size: int,
-) -> tuple[Any, ...]:  # fmt: skip
-    asked = str(row.get("prompt") or "")
-    when = day(row.get("ts") or "")
-    week = "{}-W{:02d}".format(*when.isocalendar()[:2]) if when else ""
-    severe = sorted_.severity if sorted_ else triage.severity(label)
-    return (
-        place, row["id"], label, row.get("source") or "", row.get("ts") or "", week,
-        language(asked), row.get("retention") or "full", sorted_.owner if sorted_ else "", severe,
-        "open", (row.get("meta") or {}).get("label_by") == ABSTAINED, start, size,
-    )  # fmt: skip
+def _withheld(record: Failure) -> Failure:
+    told = say(f"kept whole before; today's policy keeps no text of {record.label}",
+               f"此前保留了全文；现行策略不保留 {record.label} 的文本")  # fmt: skip
+    return record.model_copy(update={"prompt": None, "bad_answer": None, "context": [],
+                                     "retention": "summary", "summary": told})  # fmt: skip

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 
 from errata.errors import BadInput
 from errata.store import database, past
+from errata.web.guard import TOKEN
 from errata.workspace import Workspace
 
 STAGES = ("sft", "dpo", "rm", "ppo")
@@ -74,8 +75,9 @@ class Jobs:
         command = [sys.executable, "-m", "errata", stage, "-C", str(self.ws.root), *words]
         with log.open("wb") as out:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-            )
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+                env={name: told for name, told in os.environ.items() if name != TOKEN},
+            )  # fmt: skip
         job = Job(len(self.all) + 1, [stage, *words], log, process)
         self.all.insert(0, job)
         return job

@@ -26,10 +26,9 @@ from errata.outcome import Outcome
 from errata.serve.sockets import listen
 from errata.web import app
 from errata.web.desk import Desk
-from errata.web.guard import LOOPBACK
+from errata.web.guard import LOOPBACK, TOKEN
 from errata.workspace import Workspace
 
-TOKEN = "ERRATA_WEB_TOKEN"
 SHORTEST = 16  # characters of a token
 
 
@@ -48,7 +47,8 @@ def main(ws: Workspace, config: Config) -> Outcome:
     listening = listen(config.host, config.port)
     host, port = listening.getsockname()[:2]
     address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
-    application = app.application(desk, [*LOOPBACK, config.host, *config.hosts], local)
+    names = [*LOOPBACK, *(name.lower() for name in (config.host, *config.hosts))]
+    application = app.application(desk, names, local)
     server = uvicorn.Server(uvicorn.Config(application, log_level="warning", access_log=False,
                                            server_header=False))  # fmt: skip
     sys.stdout.write(

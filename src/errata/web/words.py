@@ -19,6 +19,9 @@ _WORDS = {
     "tool": "工具调用",
     "smalltalk": "闲聊",
     "grounded": "有据回答",
+    "full": "全文",
+    "summary": "仅摘要",
+    "withheld": "不再显示",
     # where a failure stands, and how bad it is
     "open": "未处理",
     "in version": "已入数据版本",

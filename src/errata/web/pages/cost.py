@@ -34,7 +34,7 @@ def calculated(desk: Desk, request: Request) -> Response:
     body, wrong = "", ""
     try:
         body = markdown(stage.main(desk.ws, config_of(told)).text)
-    except ErrataError as error:
+    except (ErrataError, OSError) as error:  # OSError: a model's name that no file can have
         wrong = str(error)
     fields = stage.Config.model_fields
     shown = [(name, told.get(name, _default(fields[name].default)), fields[name].description,

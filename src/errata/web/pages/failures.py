@@ -13,8 +13,9 @@ from errata.language import say
 from errata.records import Failure
 from errata.store import lineage
 from errata.web.desk import Desk
-from errata.web.index import FILTERS, SEARCHED, Asked
+from errata.web.index import FILTERS, Asked
 from errata.web.pages.went import Form, Went
+from errata.web.table import SEARCHED
 from errata.web.view import hidden, page, whole_number
 
 SHOWN = 200  # characters of a row's question in the list
@@ -30,15 +31,17 @@ def listed(desk: Desk, request: Request) -> Response:
     asked = Asked(told.get("q", "")[:200], only, told.get("order", "newest"),
                   whole_number(number, 1))  # fmt: skip
     found = desk.index.search(asked)
-    records = desk.index.records(found.rows)
+    records = desk.index.readable(found.rows)
     # Cut after it is redacted: half a value at the end is one that no rule finds.
-    asked_for = [(one.prompt or one.summary or "")[:SEARCHED] for one in records]
+    asked_for = [(one if isinstance(one, str) else one.prompt or one.summary or "")[:SEARCHED]
+                 for one in records]  # fmt: skip
     texts = [text[:SHOWN] for text in hidden(desk.ws, asked_for)]
     choices = {name: desk.index.values(name) for name in FILTERS}
     # What is typed into the search box replaces the table alone.
     name = "part_failures.html" if request.headers.get("hx-request") else "failures.html"
     return page(request, name, asked=asked, found=found, choices=choices,
-                rows=list(zip(found.rows, records, texts, strict=True)))  # fmt: skip
+                broken=desk.index.table.broken,
+                rows=list(zip(found.rows, texts, strict=True)))  # fmt: skip
 
 
 def one(desk: Desk, request: Request) -> Response:

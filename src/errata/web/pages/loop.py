@@ -18,7 +18,7 @@ from errata.release import alerts, routing, verdicts
 from errata.store import database, ledger, past, rolled_back, status
 from errata.web import chart, jobs
 from errata.web.desk import Desk
-from errata.web.index import FILE
+from errata.web.table import FILE
 from errata.web.view import page
 from errata.workspace import Workspace
 
@@ -46,6 +46,7 @@ def standing(desk: Desk, request: Request) -> Response:
         verdict=_verdict(ws), now=now, next=status.next_action(last, drift),
         alerts=[one for one in alerts.known(ws).values() if one.state != "resolved"][::-1],
         recent=runs[:-9:-1], going=_going(ws), jobs=desk.jobs.all[:3],
+        broken=desk.index.table.broken,
     )  # fmt: skip
 
 
@@ -107,10 +108,9 @@ def dataset(desk: Desk, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
         return None
     made = built[-1]
     rows = {Path(file["path"]).name: file.get("rows") for file in made["outputs"]}
-    seen = [file.get("rows") for file in made["inputs"] if file["path"] == FILE]
-    there = sum(count for _, count in desk.index.values("label"))
+    seen = [file["digest"] for file in made["inputs"] if file["path"] == FILE]
     return {"version": made["facts"]["version"], "rows": rows, "run": made,
-            "stale": bool(seen) and seen[0] != there}  # fmt: skip
+            "stale": bool(seen) and seen[0] != desk.index.table.digest}  # fmt: skip
 
 
 def _verdict(ws: Workspace) -> tuple[dict[str, Any], Verdict | None] | None:

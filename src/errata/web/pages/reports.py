@@ -54,5 +54,11 @@ def one(desk: Desk, request: Request) -> Response:
 
 
 def _pictures(path: Path) -> list[str]:
-    """Curves that stand beside a report under its name."""
-    return [found.name for found in sorted(path.parent.glob(f"{glob.escape(path.stem)}*.svg"))]
+    """Curves that stand beside a report under its name, and under no longer name of another."""
+    mine = f"{glob.escape(path.stem)}*"
+    stems = [other.stem for other in path.parent.glob(f"{mine}.md")]
+
+    def whose(picture: Path) -> str:
+        return max((stem for stem in stems if picture.stem.startswith(stem)), key=len)
+
+    return [one.name for one in sorted(path.parent.glob(f"{mine}.svg")) if whose(one) == path.stem]

@@ -13,11 +13,12 @@ from starlette.responses import Response
 from errata.build import queue as waiting_queue
 from errata.build import review as decisions
 from errata.build import reviews, rubric
-from errata.build.queue import Waiting
+from errata.build.queue import Left, Waiting
 from errata.errors import BadInput
 from errata.evaluate.people import ratings, sample, sheet
 from errata.evaluate.people.sample import Sample
 from errata.intake import span_review
+from errata.intake.redact import load_policy
 from errata.intake.span_review import PLACEHOLDER, Miss
 from errata.language import is_chinese, say
 from errata.records import Failure, Language, Review
@@ -36,7 +37,7 @@ READ = 400  # failures from which the next to be read is drawn
 def queue(desk: Desk, request: Request) -> Response:
     """`/review`: one question at a time; `kind` and `skip` choose which."""
     ws, told = desk.ws, request.query_params
-    left = waiting_queue.left(ws, desk.index.in_doubt())
+    left = _left(desk)
     kind = told.get("kind", "")
     mine = [row for row in left.waiting if kind in ("", row.kind)]
     skip = whole_number(told.get("skip", ""), 0)
@@ -48,6 +49,14 @@ def queue(desk: Desk, request: Request) -> Response:
     if row:
         facts |= _shown(desk, row)
     return page(request, "review.html", **facts)
+
+
+def _left(desk: Desk) -> Left:
+    """What waits, without rows of labels of which today's policy keeps no text: a build that ran
+    under an older one may have left them."""
+    left = waiting_queue.left(desk.ws, desk.index.in_doubt())
+    kept = load_policy(desk.ws).retention
+    return left._replace(waiting=[row for row in left.waiting if kept.get(row.label) != "summary"])
 
 
 def ws_reviews(desk: Desk) -> list[Review]:
@@ -93,10 +102,7 @@ def decide(desk: Desk, form: Form) -> Went:
 
 def _decide(desk: Desk, form: Form) -> Went:
     id = form.need("id")
-    row = next(
-        (one for one in waiting_queue.left(desk.ws, desk.index.in_doubt()).waiting if one.id == id),
-        None,
-    )
+    row = next((one for one in _left(desk).waiting if one.id == id), None)
     where = f"/review?kind={form.get('kind', '')}&skip={form.get('skip', '0')}"
     if row is None:
         raise BadInput(say(f"{id} waits no more: somebody has decided it",
@@ -226,6 +232,13 @@ def rate(desk: Desk, form: Form) -> Went:
     if said is None:
         raise BadInput(say("nothing was filled in", "尚未填写"))
     by = people.actor(desk.ws).name
+    for other in ratings.read(desk.ws, whose.id).values():
+        if other.id == row.id and other.rater != rater and other.by == by:
+            raise BadInput(say(
+                f"{by} has rated this row as {other.rater}; a second rater is somebody else: they "
+                "set ERRATA_ACTOR to who they are and run `errata web`",
+                f"{by} 已以 {other.rater} 的身份评过此条；第二位评审须是另一人："
+                "请其设置 ERRATA_ACTOR 后运行 `errata web`"))  # fmt: skip
     ratings.add(desk.ws, [ratings.rating(row, whose, rater, by, said)])
     return Went(f"/review/samples?rater={rater}", say("kept", "已保存"))
 

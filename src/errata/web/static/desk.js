@@ -58,6 +58,13 @@ function hidden(name, value) {
   return field;
 }
 
+function miss(list, tag, value) {
+  const row = document.createElement("li"), number = list.children.length;
+  row.textContent = `${tag}: ${value}`;
+  row.append(hidden(`tag${number}`, tag), hidden(`value${number}`, value));
+  list.append(row);
+}
+
 document.addEventListener("click", (e) => {
   const mark = e.target.closest("button.mark");
   if (mark) {
@@ -70,12 +77,34 @@ document.addEventListener("click", (e) => {
     const box = document.getElementById("value"), list = document.getElementById("misses");
     const chosen = String(document.getSelection()).trim() || box.value.trim();
     if (!chosen) { box.focus(); return; }
-    const tag = document.getElementById("tag").value, number = list.children.length;
-    const row = document.createElement("li");
-    row.textContent = `${tag}: ${chosen}`;
-    row.append(hidden(`tag${number}`, tag), hidden(`value${number}`, chosen));
-    list.append(row);
+    miss(list, document.getElementById("tag").value, chosen);
     box.value = "";
     document.getSelection().removeAllRanges();
   }
 });
+
+// What was typed into a form that is refused stands there again beside the refusal.
+document.addEventListener("submit", (e) => {
+  const form = e.target;
+  if (form.getAttribute("method") !== "post" || form.querySelector("[type=password]")) return;
+  const told = [...new FormData(form)].filter(([name]) => name !== "csrf");
+  sessionStorage.setItem("typed", JSON.stringify([form.getAttribute("action"), told]));
+});
+
+function again(action, told) {
+  const was = Object.fromEntries(told);
+  for (const form of document.querySelectorAll("form[method=post]")) {
+    const about = form.querySelector("[name=id]");
+    if (form.getAttribute("action") !== action || (about && about.value !== was.id)) continue;
+    for (const field of form.querySelectorAll("input:not([type=hidden]), textarea, select")) {
+      if (!(field.name in was)) continue;
+      if (field.type === "radio" || field.type === "checkbox") field.checked = field.value === was[field.name];
+      else field.value = was[field.name];
+    }
+    const list = form.querySelector("#misses");
+    for (let n = 0; list && `value${n}` in was; n++) miss(list, was[`tag${n}`], was[`value${n}`]);
+  }
+}
+const typed = JSON.parse(sessionStorage.getItem("typed"));
+sessionStorage.removeItem("typed");
+if (typed && document.querySelector("main > .note.bad[role=alert]")) again(...typed);
