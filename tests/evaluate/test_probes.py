@@ -163,7 +163,7 @@ def laid(folder: Path, business_: list[Case], more: list[Case]) -> None:
     [
         ([case("b", category="tool")], "no category `tool`; known: misuse"),
         ([case("a", category="probe")], "id a is in business.jsonl too"),
-        ([case("b"), case("b")], "id b is in more.jsonl too"),
+        ([case("b"), case("b")], "id b is there twice"),
     ],
 )
 def test_a_suite_that_would_be_counted_wrongly_is_refused(

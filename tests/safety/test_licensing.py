@@ -146,7 +146,7 @@ def test_a_random_part_waits_for_labels_though_all_was_decided(
     ("change", "why"),
     [
         ({"success": Predicate(kind="nobody_knows")}, "no predicate `nobody_knows`"),
-        ({"category": "weather"}, "no class `weather`"),
+        ({"category": "weather"}, "no category `weather`"),
         ({"id": "judged-en-0001"}, "judged-en-0001 is there twice"),
     ],
 )

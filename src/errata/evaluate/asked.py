@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 
 from errata import jsonl, metrics, stats
-from errata.errors import BadInput
 from errata.evaluate import business, grounding, pages, probes, style
 from errata.evaluate.answers import pick
 from errata.evaluate.claims import CITED, claims
@@ -53,14 +52,8 @@ def read(
     today = today or datetime.now(UTC).date()
     own = reading.read(open_(config.suite), config.suite)
     more = [(path, case) for path in config.more for case in reading.read(open_(path), path)]
-    there = {case.id: config.suite for case in own}
-    for path, case in more:
-        if case.id in there:
-            raise BadInput(f"{path}: id {case.id} is in {there[case.id]} too; one id is one case")
-        there[case.id] = path
-        if case.category not in MORE:
-            known = ", ".join(MORE)
-            raise BadInput(f"{path}: {case.id}: no category `{case.category}`; known: {known}")
+    reading.once([*((config.suite, case) for case in own), *more])
+    reading.counted(more, MORE)
     mine = [case for case in own if case.category in business.ASKED and not case.over(today)]
     others = [case for _, case in more if not case.over(today)]
     limit = config.limit or None

@@ -9,7 +9,7 @@ another (two regexes) cannot be told, and is let through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -38,6 +38,24 @@ def read(path: str | Path, name: str = "") -> list[Case]:
     if not found:
         raise BadInput(f"{name or path}: no rows; run the stage that writes it, or add some")
     return found
+
+
+def once(every: Sequence[tuple[str, Case]]) -> None:
+    """BadInput where an id of (file, case) is there before; one id is one case."""
+    there = dict[str, str]()
+    for path, case in every:
+        if case.id in there:
+            where = "there twice" if there[case.id] == path else f"in {there[case.id]} too"
+            raise BadInput(f"{path}: id {case.id} is {where}; one id is one case")
+        there[case.id] = path
+
+
+def counted(every: Sequence[tuple[str, Case]], known: Sequence[str]) -> None:
+    """BadInput for a case of a category that nobody counts."""
+    for path, case in every:
+        if case.category not in known:
+            raise BadInput(f"{path}: {case.id}: no category `{case.category}`; "
+                           f"known: {', '.join(known)}")  # fmt: skip
 
 
 def slips(case: Case) -> Iterator[str]:

@@ -65,7 +65,8 @@ def read(run: Run, config: Knobs) -> Suite:
               for case in reading.read(run.input(path, "suite"), path)]  # fmt: skip
     harmless = reading.read(run.input(config.lookalikes), config.lookalikes)
     every += [(config.lookalikes, case) for case in harmless if case.category == "lookalike"]
-    _known(every)
+    reading.once(every)
+    reading.counted(every, (*ATTACKS, "lookalike"))
     asked = [case for _, case in every if not case.over(today)]
     attacks = pick([case for case in asked if case.category in ATTACKS], config.split,
                    config.limit or None)  # fmt: skip
@@ -73,15 +74,3 @@ def read(run: Run, config: Knobs) -> Suite:
     looks = [case for case in asked if case.category == "lookalike"]
     expired = [case for _, case in every if case.over(today)]
     return Suite(attacks, pick(looks, config.split, config.limit or None), expired)
-
-
-def _known(every: Sequence[tuple[str, Case]]) -> None:
-    there = dict[str, str]()
-    for path, case in every:
-        if case.id in there:
-            where = "there twice" if there[case.id] == path else f"in {there[case.id]} too"
-            raise BadInput(f"{path}: id {case.id} is {where}; one id is one case")
-        there[case.id] = path
-        if case.category not in (*ATTACKS, "lookalike"):
-            known = ", ".join((*ATTACKS, "lookalike"))
-            raise BadInput(f"{path}: {case.id}: no class `{case.category}`; known: {known}")
