@@ -52,7 +52,8 @@ def read(
     today = today or datetime.now(UTC).date()
     own = reading.read(open_(config.suite), config.suite)
     more = [(path, case) for path in config.more for case in reading.read(open_(path), path)]
-    reading.once([*((config.suite, case) for case in own), *more])
+    # Of its own suite's ids each counts once here: small talk of few words comes more than once.
+    reading.once([*((config.suite, case) for case in {c.id: c for c in own}.values()), *more])
     reading.counted(more, MORE)
     mine = [case for case in own if case.category in business.ASKED and not case.over(today)]
     others = [case for _, case in more if not case.over(today)]
