@@ -73,16 +73,18 @@ EMBEDDED = (
     "errata intake inbox/attacks.jsonl inbox/business.jsonl",
     "### Training data",
     "What is trained on attacks alone forgets how plain questions are answered, and the gate "
-    "counts that too. `replay` says how many plain questions of the *tune* part are trained along; "
-    "on a model this small the 400 of `configs/build.yaml` left a held-out answer without its "
-    "source, and the gate said no.",
+    "counts that too; `replay` says how many plain questions of the *tune* part are trained along.",
     "errata build replay=1800",
     "The gate lets no model out while nobody answers for the data that trained it. Five lines that "
     "only people can write:",
     DATASHEET,
     "### Training",
-    "First the answers it should have given, then pairs: this answer rather than that one.",
-    "errata sft",
+    "First the answers it should have given. An adapter of twice the size at a smaller step than "
+    "`configs/sft.yaml` has: as it stands there (16, 32, 1.5e-3) this data cost the small model two "
+    "points of accuracy, and with `replay` at its 400 one answer its source; the gate said no to "
+    "both. When it says no to yours, these are the first things to try.",
+    "errata sft lora_r=32 lora_alpha=64 lr=1e-3",
+    "Then pairs: this answer rather than that one.",
     f"errata dpo --model {NEWEST}",
     "### Evidence, on questions that never trained",
     "The new candidate, and the model that it is held against.",
