@@ -80,12 +80,14 @@ EMBEDDED = (
     DATASHEET,
     "### Training",
     "First the answers it should have given. An adapter of twice the size at a smaller step than "
-    "`configs/sft.yaml` has: as it stands there (16, 32, 1.5e-3) this data cost the small model two "
-    "points of accuracy, and with `replay` at its 400 one answer its source; the gate said no to "
-    "both. When it says no to yours, these are the first things to try.",
+    "`configs/sft.yaml` has: as it stands there (16, 32, 1.5e-3) this data cost the small model "
+    "two points of accuracy, and with `replay` at its 400 one answer its source; the gate said no "
+    "to both.",
     "errata sft lora_r=32 lora_alpha=64 lr=1e-3",
-    "Then pairs: this answer rather than that one.",
-    f"errata dpo --model {NEWEST}",
+    "Then pairs: this answer rather than that one. At a third of the step that "
+    "`configs/align/dpo.yaml` has, for the same reason: with 6e-5 the gate said no by one answer. "
+    "When it says no to yours, these are the first things to try.",
+    f"errata dpo --model {NEWEST} lr=2e-5",
     "### Evidence, on questions that never trained",
     "The new candidate, and the model that it is held against.",
     f"errata evaluate --model {NEWEST} --baseline tiny",
