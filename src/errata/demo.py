@@ -51,8 +51,8 @@ class Attempt(NamedTuple):
 # What is tried until the gate lets a candidate through: as configured, then with more replay of
 # what the model could do before, a larger adapter at a smaller step and gentler pairs. Floats
 # differ between machines, and so do the answers of so small a model: where the first loses a point
-# of accuracy, it is blocked, rightly. With replay, accuracy and answers without their source: 91.8 %
-# and 0 as configured, 92.1 % and 2 with lr=1e-3, 93.3 % and 2 with 6e-4; 93.3 % and 0 so.
+# of accuracy, it is blocked, rightly. With replay, accuracy and answers without their source:
+# 91.8 % and 0 as configured, 92.1 % and 2 with lr=1e-3, 93.3 % and 2 with 6e-4; 93.3 % and 0 so.
 REPLAY, WIDE = ("replay=1800",), ("lora_r=32", "lora_alpha=64")
 ATTEMPTS = (
     Attempt(),
