@@ -89,8 +89,9 @@ def parse(text: str, where: str) -> Any:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise BadInput(f"{where}{line}: not YAML: {problem}; correct the line") from None
-    except (RecursionError, ValueError):  # as deep, or a number as long, as nobody writes
-        raise BadInput(f"{where}: nested too deep, or a number too long; shorten it") from None
+    except (RecursionError, ValueError, LookupError, AttributeError):  # of PyYAML's constructors
+        raise BadInput(f"{where}: nested too deep, a number too long, or no value of its tag; "
+                       "write it plainly") from None  # fmt: skip
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

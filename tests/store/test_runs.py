@@ -18,7 +18,7 @@ from errata import cli, git, jsonl
 from errata.config import Section
 from errata.errors import BadInput, Blocked, ErrataError, NoDecision
 from errata.intake.redact import load_policy
-from errata.store import audit, database, ledger, objects, past, people, rolled_back, tree
+from errata.store import audit, database, ledger, objects, past, people, rolled_back, status, tree
 from errata.store.past import get_run, last_run, list_runs
 from errata.store.runs import Run
 from errata.store.setting import hidden
@@ -400,3 +400,21 @@ def test_a_mistyped_stage_or_run_gets_a_hint(ws: Workspace, capsys: pytest.Captu
     wrong = run.id[:-1] + ("0" if run.id[-1] != "0" else "1")
     assert cli.main(["trace", wrong, "-C", str(ws.root)]) == 2
     assert f"did you mean `{run.id}`" in capsys.readouterr().err
+
+
+def test_a_gate_that_passed_settles_what_stands_before_it():
+    """What it is held against may have been blocked: the model in service fails attacks."""
+
+    def run(at: int, status: str = "done") -> dict[str, Any]:
+        return {"id": f"run-{at}", "status": status, "started": f"2026-01-01T00:0{at}:00Z"}
+
+    line = ("intake", "build", "sft", "dpo", "evaluate", "safety", "bench", "gate")
+    last = {stage: run(at) for at, stage in enumerate(line)} | {"safety": run(6, "blocked")}
+    drift = rolled_back.Drift(edited=[], missing=[], rolled_back=[])
+    assert status.next_action(last, drift) == "errata rollout start"
+    assert status.next_action({**last, "rollout": run(8)}, drift) == "errata monitor"
+    older = {**last, "rollout": {**run(0), "started": "2025"}}
+    assert status.next_action(older, drift) == "errata rollout start"
+    blocked = {**last, "gate": run(7, "blocked")}
+    assert status.next_action(blocked, drift) == "errata safety --model run-3"
+    assert status.next_action({**last, "safety": run(8, "blocked")}, drift).startswith("errata saf")

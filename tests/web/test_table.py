@@ -12,10 +12,11 @@ from tests.web.test_pages import failures
 
 from errata import jsonl
 from errata.build import reviews
+from errata.build.queue import QUEUE, Waiting
 from errata.intake import triage
 from errata.intake.redact import POLICY_FILE
-from errata.records import Failure, Review
-from errata.store import database, ledger
+from errata.records import Failure, PreferencePair, Review
+from errata.store import database, ledger, past
 from errata.web.desk import Desk
 from errata.web.index import Asked, Index
 from errata.web.pages import loop
@@ -29,6 +30,11 @@ def test_rows_asked_for_before_the_file_was_written_anew_are_still_theirs(ws: Wo
     found = index.search(Asked(order="file")).rows
     jsonl.write(ws.data / "failures.jsonl", rows[::-1])
     assert [one.id for one in index.records(found)] == [row["id"] for row in found]
+
+
+def policy(ws: Workspace, kept: str) -> None:
+    path = ws.path(POLICY_FILE)
+    path.write_text(re.sub("(?m)^retention:.*$", f"retention: {kept}", path.read_text()))
 
 
 def test_search_finds_what_is_in_the_texts_and_filters_hold_together(
@@ -95,9 +101,7 @@ def test_what_the_policy_keeps_no_more_is_neither_shown_nor_found(
 ) -> None:
     """Rows of a label that was kept whole before; and a row that a person gave such a label."""
     mine, other = first(ws, "privacy"), first(ws, "politeness")
-    policy = ws.path(POLICY_FILE)
-    policy.write_text(re.sub("(?m)^retention:.*$", "retention: {privacy: summary}",
-                             policy.read_text()))  # fmt: skip
+    policy(ws, "{privacy: summary}")
     word = str(mine.prompt)[:30]
     assert word not in html.unescape(client.get(f"/failures/{mine.id}"))
     assert desk.index.search(Asked(word)).total == 0
@@ -137,3 +141,65 @@ def test_a_build_is_stale_when_a_row_changed_though_their_number_is_the_same(
     rows = failures(ws)
     jsonl.write(path, [rows[0].model_copy(update={"ts": "2026-05-05T00:00:00Z"}), *rows[1:]])
     assert loop.dataset(desk, made)["stale"] is True
+
+
+def test_what_was_made_of_a_withheld_row_waits_for_nobody(client: Client, ws: Workspace) -> None:
+    """A person gives a row a label of which no text is kept; a pair of it was in the queue."""
+    build = past.last_run(ws, "build")
+    assert build
+    pair = next(row for row in jsonl.read(ws.data / "prefs.jsonl", PreferencePair) if row.made_from)
+    path, mine = ws.runs / str(build["id"]) / QUEUE, pair.made_from[0]
+    waits = Waiting(id=pair.id, kind="pair", label="other", question="a question that shows",
+                    said="s", proposal="p")  # fmt: skip
+    case = waits.model_copy(update={"id": "privacy-en-1", "kind": "case", "label": "privacy",
+                                    "question": "a case of a suite"})  # fmt: skip
+    jsonl.write(path, [waits, case])
+    assert "a question that shows" in client.get("/review?kind=pair")
+    policy(ws, "{privacy: summary}")
+    assert "a case of a suite" in client.get("/review?kind=case")
+    reviews.add(ws, [Review(id=mine, verdict="label", text="privacy", by="li",
+                            ts=database.now())])  # fmt: skip
+    assert "a question that shows" not in client.get("/review?kind=pair")
+
+
+def test_nothing_is_made_of_a_withheld_row(client: Client, ws: Workspace) -> None:
+    one, suite = first(ws, "privacy"), (ws.suites / "attacks.jsonl").read_bytes()
+    rows = (ws.data / "failures.jsonl").read_bytes()
+    policy(ws, "{privacy: summary}")
+    assert "keeps no text of privacy" in client.send(f"/failures/{one.id}/promote", id=one.id)
+    word = str(one.prompt).split()[0]
+    told = client.send("/review/spans", id=one.id, tag0="PERSON", value0=word, spared="")
+    assert "its texts are not shown" in told
+    assert (ws.suites / "attacks.jsonl").read_bytes() == suite
+    assert (ws.data / "failures.jsonl").read_bytes() == rows
+
+
+def test_an_alias_of_a_label_a_second_row_and_a_mark_of_byte_order(
+    desk: Desk, client: Client, ws: Workspace
+) -> None:
+    one, path = first(ws, "privacy"), ws.data / "failures.jsonl"
+    rows = [row for _, row in jsonl.rows(path)]
+    for row in rows:
+        row["label"] = "\u9690\u79c1" if row["id"] == one.id else row["label"]
+    lines = [json.dumps(row, ensure_ascii=False) for row in [*rows, rows[1]]]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    assert (desk.index.row(one.id)["label"], desk.index.row(one.id)["severity"]) == (
+        "privacy", "critical")  # fmt: skip
+    assert f"{rows[1]['id']} is there twice" in client.get("/failures")
+    assert rows[0]["id"] in client.get(f"/failures/{rows[0]['id']}")
+    policy(ws, "{privacy: summary}")
+    assert desk.index.search(Asked(str(one.prompt)[:30])).total == 0
+    assert str(one.prompt)[:30] not in html.unescape(client.get(f"/failures/{one.id}"))
+
+
+def test_a_broken_file_of_decisions_closes_the_page_and_says_which_line(
+    client: Client, ws: Workspace
+) -> None:
+    """What people decided may hide a text, so nothing is shown without it."""
+    before = ws.path(reviews.FILE).read_bytes() if ws.path(reviews.FILE).is_file() else b""
+    ws.path(reviews.FILE).write_bytes(before + b'{"id": "f-1", "verd')
+    found = client.http.get("/failures")
+    assert (found.status_code, "reviews.jsonl:" in found.text) == (503, True)
+    ws.path(reviews.FILE).write_bytes(before)
+    (ws.path(triage.FILE)).write_bytes(b"")
+    client.get("/failures")

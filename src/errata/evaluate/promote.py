@@ -11,7 +11,7 @@ is a hit, or nothing is promoted. `success=` says by hand what no rule can read.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -26,9 +26,10 @@ from errata.config import Section
 from errata.errors import BadInput
 from errata.evaluate import promoted
 from errata.intake import triage
+from errata.intake.redact import load_policy
 from errata.language import say
 from errata.outcome import Outcome
-from errata.records import ATTACKS, Case, Failure, Message, Predicate, Split
+from errata.records import ATTACKS, Case, Failure, Label, Message, Predicate, Split
 from errata.safety import judging, mutate, predicates, scoring, wanted
 from errata.store.runs import Run
 from errata.text import language
@@ -82,11 +83,12 @@ def main(ws: Workspace, config: Config) -> Outcome:
         return promoted.table(ws, [config.attacks, config.business])
     with Run(ws, "promote", config) as run:
         there = {f.id: f for f in jsonl.read(run.input(config.failures), Failure)}
+        kept = load_policy(ws).retention
         said, sorted_ = reviews.read(ws.path(reviews.FILE)), triage.read(ws)
         made = [
             case
             for id in dict.fromkeys(config.args)
-            for case in cases(_of(there, id), _sorted(config, sorted_.get(id)), said)
+            for case in cases(_of(there, id, said, kept), _sorted(config, sorted_.get(id)), said)
         ]
         for path, mine in (
             (config.attacks, [case for case in made if case.category in ATTACKS]),
@@ -114,12 +116,15 @@ def _sorted(config: Config, by_a_person: triage.Triage | None) -> Config:
     return config.model_copy(update={"severity": by_a_person.severity})
 
 
-def _of(there: dict[str, Failure], id: str) -> Failure:
+def _of(there: dict[str, Failure], id: str, said: Reviews, kept: Mapping[Label, str]) -> Failure:
     failure = there.get(id)
     if failure is None:
         raise BadInput(f"promote: no failure `{id}`; data/failures.jsonl has their ids")
     if failure.retention == "summary":
         raise BadInput(f"promote: {id}: only a summary of it is kept; promote one with its text")
+    labels = (failure.label, said.relabelled(failure).label)
+    if short := next((label for label in labels if kept.get(label) == "summary"), None):
+        raise BadInput(f"promote: {id}: the policy keeps no text of {short}; promote another")
     if failure.meta.get("case"):
         raise BadInput(f"promote: {id}: it failed case {failure.meta['case']}, which is in a suite")
     return failure

@@ -34,17 +34,19 @@ def severity(label: str) -> Severity:
 
 def read(ws: Workspace) -> dict[str, Triage]:
     """By failure, what counts."""
+    return {row.id: row for row in _written(ws)}
+
+
+def _written(ws: Workspace) -> list[Triage]:
     path = ws.root / FILE
-    found = jsonl.read(path, Triage) if path.is_file() else []
-    return {row.id: row for row in found}
+    found = jsonl.lines(path) if path.is_file() else ()
+    return [jsonl.validate(raw, Triage, f"{FILE}:{number}") for number, raw in found]
 
 
 def add(ws: Workspace, id: str, owner: str, severe: Severity) -> Triage:
     """Say who looks after it and how bad it is."""
     row = Triage(id=id, owner=owner.strip(), severity=severe, by=people.actor(ws).name,
                  ts=database.now())  # fmt: skip
-    path = ws.root / FILE
     with ws.alone("triage", seconds=60):
-        before = jsonl.read(path, Triage) if path.is_file() else []
-        jsonl.write(path, [*before, row])
+        jsonl.write(ws.root / FILE, [*_written(ws), row])
     return row

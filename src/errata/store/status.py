@@ -92,14 +92,25 @@ def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> st
         return "errata build"
     trained = [last[name] for name in ("sft", "dpo", "ppo") if name in last]
     candidate = max(trained, key=lambda r: str(r["started"]))["id"] if trained else "RUN"
-    before = ""
-    for stage, command in _LINE:
+    before, line = "", _LINE
+    if _settled(last):
+        before, line = str(last["gate"]["started"]), _LINE[-1:]
+    for stage, command in line:
         record = last.get(stage)
         stale = record is None or record["status"] != "done" or str(record["started"]) < before
         if stale and not (stage in ("sft", "dpo") and record is None and trained):
             return command.format(candidate=candidate)
         before = str(record["started"]) if record else before
     return "errata monitor"
+
+
+def _settled(last: dict[str, dict[str, Any]]) -> bool:
+    """Whether a gate passed after all that stands before it: what was blocked then, such as the
+    model that the candidate is held against, is no step of this candidate."""
+    gate = last.get("gate")
+    earlier = [last[stage] for stage, _ in _LINE[:-2] if stage in last]
+    return bool(gate and gate["status"] == "done" and
+                all(str(run["started"]) < str(gate["started"]) for run in earlier))  # fmt: skip
 
 
 def main(ws: Workspace, _config: Config) -> Outcome:

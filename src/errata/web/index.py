@@ -30,6 +30,7 @@ from errata.web.table import FILE, Table, load
 from errata.workspace import Workspace
 
 PAGE = 50
+IDS = 500  # that one question to the store names
 LISTS = 32  # orders and filters whose rows are kept sorted
 FILTERS = ("label", "state", "severity", "owner", "source", "language", "retention")
 ORDERS = {"newest": "ts DESC, place DESC", "oldest": "ts, place", "file": "place"}
@@ -98,7 +99,7 @@ class Index:
             return self._counted[query]
 
     def _fresh(self) -> Table:
-        table, changed = self._table, False
+        table = self._table
         if table is None or self._stamps(FILE, POLICY_FILE) != self._files:
             files, new = self._stamps(FILE, POLICY_FILE), load(self.ws)
             if table is not None:
@@ -107,12 +108,10 @@ class Index:
             self._files, self._heard, self._seen, self._people = files, (), -1, {}
         if (heard := self._stamps(triage.FILE, reviews.FILE)) != self._heard:
             self._say_people(table.rows)
-            self._heard, changed = heard, True
+            self._heard, self._counted, self._lists = heard, {}, {}
         if (seen := self._last_event()) != self._seen:
             self._say_states(table.rows)
-            self._seen, changed = seen, True
-        if changed:
-            self._counted, self._lists = {}, {}
+            self._seen, self._counted, self._lists = seen, {}, {}
         return table
 
     def _stamps(self, *names: str) -> tuple[Any, ...]:
@@ -191,7 +190,8 @@ class Index:
             table = self._fresh()
             having = table.texts.having(words)
             withheld = table.rows.execute(
-                "SELECT place FROM failure WHERE retention = 'withheld' AND id <> ?", (words,)
+                "SELECT place FROM failure WHERE retention = 'withheld' AND id <> ?",
+                (words.strip().casefold(),),
             )
             having.difference_update(row[0] for row in withheld)
         return [at for at in fits if at in having]
@@ -235,6 +235,19 @@ class Index:
         for label, week, count in rows:
             found.setdefault(label, {})[week] = count
         return found
+
+    def made_of_withheld(self, ids: Sequence[str]) -> set[str]:
+        """Of these ids those of withheld failures, and of what was made of one."""
+        withheld = {row["id"] for row in
+                    self._ask("SELECT id FROM failure WHERE retention = 'withheld'")}  # fmt: skip
+        if not withheld:
+            return set()
+        edge = database.edge
+        with database.reading(self.ws) as connection:
+            made = [(row.src, row.dst) for first in range(0, len(ids), IDS)
+                    for row in connection.execute(sa.select(edge.c.src, edge.c.dst).where(
+                        edge.c.dst.in_(ids[first : first + IDS])))]  # fmt: skip
+        return {id for id in ids if id in withheld} | {dst for src, dst in made if src in withheld}
 
     def drawn(self, count: int) -> list[dict[str, Any]]:
         """Rows with their texts, in the order of their ids, which are hashes: a random sample."""
@@ -298,7 +311,7 @@ class Index:
 
 
 def _withheld(record: Failure) -> Failure:
-    told = say(f"kept whole before; today's policy keeps no text of {record.label}",
-               f"此前保留了全文；现行策略不保留 {record.label} 的文本")  # fmt: skip
+    told = say("kept whole before; of its label today's policy keeps no text",
+               "此前保留了全文；现行策略不保留该标签的文本")  # fmt: skip
     return record.model_copy(update={"prompt": None, "bad_answer": None, "context": [],
                                      "retention": "summary", "summary": told})  # fmt: skip

@@ -13,6 +13,7 @@ from errata import jsonl
 from errata.build.trend import day
 from errata.errors import BadInput
 from errata.intake import triage
+from errata.intake.fields import RowError, canonical_label
 from errata.intake.labeller import ABSTAINED
 from errata.intake.redact import Policy, load_policy, redact_many, workspace_key
 from errata.text import language
@@ -21,6 +22,7 @@ from errata.workspace import Workspace
 FILE = "data/failures.jsonl"
 SEARCHED = 20_000  # characters of a row that a search looks at
 LONGEST, BATCH = 4000, 2000  # characters of a value; rows that are redacted together
+_MARK = b"\xef\xbb\xbf"  # a byte-order mark
 # `given` and `stored` are what the file says; `label` is what a person says, and `retention` is
 # `withheld` for a row that was kept whole under a policy which today keeps no text of its label.
 _TABLE = """
@@ -109,19 +111,25 @@ class _Reading:
         with path.open("rb") as file:
             for place, raw in enumerate(file):
                 self.hash.update(raw)
-                row = self._row(raw, place) if raw.strip() else None
-                if row and row["id"] not in self._seen:
-                    self._seen.add(row["id"])
+                mark = len(_MARK) if place == 0 and raw.startswith(_MARK) else 0
+                row = self._row(raw[mark:], place) if raw[mark:].strip() else None
+                if row:
                     self._search(row, place)
-                    yield _told(place, row, start, len(raw))
+                    yield _told(place, row, start + mark, len(raw) - mark)
                 start += len(raw)
 
     def _row(self, raw: bytes, place: int) -> dict[str, Any] | None:
+        where = f"{FILE}:{place + 1}"
         try:
-            return _checked(raw, f"{FILE}:{place + 1}")
+            row = _checked(raw, where)
         except BadInput as error:
             self.broken.append(str(error))
             return None
+        if row["id"] in self._seen:
+            self.broken.append(f"{where}: {row['id']} is there twice; delete one of them")
+            return None
+        self._seen.add(row["id"])
+        return row
 
     def _search(self, row: dict[str, Any], place: int) -> None:
         said = _searched(row)
@@ -157,6 +165,10 @@ def _checked(raw: bytes, where: str) -> dict[str, Any]:
         there = row.get(name)
         if not isinstance(there, kind) and (there is not None or name in ("id", "label")):
             raise BadInput(f"{where}: {name}: not {kind.__name__}; fix or delete the line")
+    try:
+        row["label"] = canonical_label(row["label"])
+    except RowError as error:
+        raise BadInput(f"{where}: label: {error.reason}; fix or delete the line") from None
     return row
 
 

@@ -52,11 +52,15 @@ def queue(desk: Desk, request: Request) -> Response:
 
 
 def _left(desk: Desk) -> Left:
-    """What waits, without rows of labels of which today's policy keeps no text: a build that ran
-    under an older one may have left them."""
+    """What waits, without what was made of rows whose texts today's policy withholds: a build that
+    ran under an older one may have left it. Cases that were written, and by no failure, stay."""
     left = waiting_queue.left(desk.ws, desk.index.in_doubt())
     kept = load_policy(desk.ws).retention
-    return left._replace(waiting=[row for row in left.waiting if kept.get(row.label) != "summary"])
+    gone = desk.index.made_of_withheld([row.id for row in left.waiting])
+    return left._replace(waiting=[
+        row for row in left.waiting
+        if row.id not in gone and (row.kind == "case" or kept.get(row.label) != "summary")
+    ])  # fmt: skip
 
 
 def ws_reviews(desk: Desk) -> list[Review]:
@@ -167,7 +171,10 @@ def _unread(desk: Desk, done: dict[str, Any]) -> dict[str, Any] | None:
 
 def looked(desk: Desk, form: Form) -> Went:
     """What a person found in one failure; with nothing marked, that nothing was missed."""
-    id = desk.index.row(form.need("id"))["id"]
+    row = desk.index.row(form.need("id"))
+    if row["retention"] != "full":
+        raise BadInput(say(f"{row['id']}: its texts are not shown", f"{row['id']}：文本不予显示"))
+    id = row["id"]
     misses = [Miss(form.get(f"tag{n}", ""), value) for n in range(20)
               if (value := form.get(f"value{n}", ""))]  # fmt: skip
     spared = [mark for mark in form.get("spared", "").split() if PLACEHOLDER.fullmatch(mark)]

@@ -58,10 +58,11 @@ function hidden(name, value) {
   return field;
 }
 
+let missed = 0;
 function miss(list, tag, value) {
-  const row = document.createElement("li"), number = list.children.length;
-  row.textContent = `${tag}: ${value}`;
-  row.append(hidden(`tag${number}`, tag), hidden(`value${number}`, value));
+  const row = document.createElement("li"), off = document.createElement("button"), number = missed++;
+  off.type = "button"; off.className = "off"; off.textContent = "×"; off.ariaLabel = list.dataset.off;
+  row.append(`${tag}: ${value} `, off, hidden(`tag${number}`, tag), hidden(`value${number}`, value));
   list.append(row);
 }
 
@@ -73,6 +74,7 @@ document.addEventListener("click", (e) => {
     document.querySelector("input[name=spared]").value = pressed.map((one) => one.dataset.mark).join(" ");
     return;
   }
+  if (e.target.closest("#misses button.off")) return void e.target.closest("li").remove();
   if (e.target.closest("#mark")) {
     const box = document.getElementById("value"), list = document.getElementById("misses");
     const chosen = String(document.getSelection()).trim() || box.value.trim();
@@ -87,7 +89,7 @@ document.addEventListener("click", (e) => {
 document.addEventListener("submit", (e) => {
   const form = e.target;
   if (form.getAttribute("method") !== "post" || form.querySelector("[type=password]")) return;
-  const told = [...new FormData(form)].filter(([name]) => name !== "csrf");
+  const told = [...new FormData(form)].filter(([name]) => !["csrf", "confirm"].includes(name));
   sessionStorage.setItem("typed", JSON.stringify([form.getAttribute("action"), told]));
 });
 
@@ -100,9 +102,12 @@ function again(action, told) {
       if (!(field.name in was)) continue;
       if (field.type === "radio" || field.type === "checkbox") field.checked = field.value === was[field.name];
       else field.value = was[field.name];
+      field.closest("details")?.setAttribute("open", "");
     }
     const list = form.querySelector("#misses");
-    for (let n = 0; list && `value${n}` in was; n++) miss(list, was[`tag${n}`], was[`value${n}`]);
+    for (let n = 0; list && n < 20; n++) if (`value${n}` in was) miss(list, was[`tag${n}`], was[`value${n}`]);
+    if (list) for (const mark of form.querySelectorAll("button.mark"))
+      if ((was.spared || "").split(" ").includes(mark.dataset.mark)) mark.click();
   }
 }
 const typed = JSON.parse(sessionStorage.getItem("typed"));
