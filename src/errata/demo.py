@@ -341,9 +341,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         compare(demo, sft)
         blocked = sabotage(demo, sft)
         if blocked != 3:
-            raise ErrataError(
-                f"demo: the sabotaged candidate got exit {blocked} from the gate, not 3"
-            )
+            raise ErrataError(f"demo: the gate let the sabotaged candidate by: exit {blocked}")
         unchanged(demo, dpo)
         second = grow(demo, dpo)
         bad = degrade(demo, second)

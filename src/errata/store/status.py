@@ -92,10 +92,9 @@ def next_action(last: dict[str, dict[str, Any]], drift: rolled_back.Drift) -> st
         return "errata build"
     trained = [last[name] for name in ("sft", "dpo", "ppo") if name in last]
     candidate = max(trained, key=lambda r: str(r["started"]))["id"] if trained else "RUN"
-    before, line = "", _LINE
-    if _settled(last):
-        before, line = str(last["gate"]["started"]), _LINE[-1:]
-    for stage, command in line:
+    settled = _settled(last)
+    before = str(last["gate"]["started"]) if settled else ""
+    for stage, command in _LINE[-1:] if settled else _LINE:
         record = last.get(stage)
         stale = record is None or record["status"] != "done" or str(record["started"]) < before
         if stale and not (stage in ("sft", "dpo") and record is None and trained):
