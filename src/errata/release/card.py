@@ -70,14 +70,8 @@ class Config(Section):
 
 def waivers_of(ws: Workspace, candidate: Candidate) -> list[tuple[Waiver, str]]:
     """The waivers of a candidate, and why each does not count today; "" where it does."""
-    found = []
-    for one in waivers.all_of(ws):
-        if one.candidate_digest == candidate.digest:
-            now = waivers.amount(ws, one.metric, candidate)
-            value = one.value_at_signing if now is None else now
-            why = waivers.problem(ws, one, value, 1, database.now()[:10])
-            found.append((one, why or ""))
-    return found
+    return [(one, waivers.why_not(ws, one, candidate)) for one in waivers.all_of(ws)
+            if one.candidate_digest == candidate.digest]  # fmt: skip
 
 
 def outdated(ws: Workspace, seq: int, subject: Subject | None) -> str:

@@ -73,6 +73,14 @@ def problem(ws: Workspace, waiver: Waiver, now: float, percent: int, today: str)
     return "was revoked" if said(ws, waiver.id, "revoke") else None
 
 
+def why_not(ws: Workspace, waiver: Waiver, candidate: Candidate | None) -> str:
+    """Why a waiver does not count for the first users today; "" where it does. Without the
+    candidate, which may be gone from this machine, its value is what was signed."""
+    now = amount(ws, waiver.metric, candidate) if candidate else None
+    value = waiver.value_at_signing if now is None else now
+    return problem(ws, waiver, value, 1, database.now()[:10]) or ""
+
+
 def said(ws: Workspace, id: str, action: str) -> str | None:
     """The digest that the ledger last gave of a waiver when somebody did this to it."""
     told = (event["data"] for event in ledger.events(ws, "waiver"))

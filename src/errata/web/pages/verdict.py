@@ -14,7 +14,7 @@ from errata.metrics import CATALOGUE
 from errata.records import Finding, Verdict, Waiver
 from errata.release import evidence, verdicts, waiver, waivers
 from errata.release import page as told_page
-from errata.store import database, ledger, people
+from errata.store import ledger, people
 from errata.web.desk import Desk
 from errata.web.pages.went import Form, Went
 from errata.web.view import hidden, page
@@ -68,12 +68,10 @@ def _waivers(desk: Desk, found: Verdict | None = None) -> list[tuple[Waiver, str
         if found and one_.candidate_digest != found.candidate_digest:
             continue
         try:
-            candidate = candidates.resolve(ws, one_.candidate)
-            now = waivers.amount(ws, one_.metric, candidate)
+            why = waivers.why_not(ws, one_, candidates.resolve(ws, one_.candidate))
         except ErrataError:  # the candidate is gone from this machine
-            now = None
-        value = one_.value_at_signing if now is None else now
-        out.append((one_, waivers.problem(ws, one_, value, 1, database.now()[:10]) or ""))
+            why = waivers.why_not(ws, one_, None)
+        out.append((one_, why))
     return out[::-1]
 
 
