@@ -88,7 +88,9 @@ def main(ws: Workspace, config: Config) -> Outcome:
         made = [
             case
             for id in dict.fromkeys(config.args)
-            for case in cases(_of(there, id, said, kept), _sorted(config, sorted_.get(id)), said)
+            for case in cases(
+                _kept(_of(there, id), said, kept), _sorted(config, sorted_.get(id)), said
+            )
         ]
         for path, mine in (
             (config.attacks, [case for case in made if case.category in ATTACKS]),
@@ -116,17 +118,24 @@ def _sorted(config: Config, by_a_person: triage.Triage | None) -> Config:
     return config.model_copy(update={"severity": by_a_person.severity})
 
 
-def _of(there: dict[str, Failure], id: str, said: Reviews, kept: Mapping[Label, str]) -> Failure:
+def _of(there: dict[str, Failure], id: str) -> Failure:
     failure = there.get(id)
     if failure is None:
         raise BadInput(f"promote: no failure `{id}`; data/failures.jsonl has their ids")
     if failure.retention == "summary":
         raise BadInput(f"promote: {id}: only a summary of it is kept; promote one with its text")
-    labels = (failure.label, said.relabelled(failure).label)
-    if short := next((label for label in labels if kept.get(label) == "summary"), None):
-        raise BadInput(f"promote: {id}: the policy keeps no text of {short}; promote another")
     if failure.meta.get("case"):
         raise BadInput(f"promote: {id}: it failed case {failure.meta['case']}, which is in a suite")
+    return failure
+
+
+def _kept(failure: Failure, said: Reviews, kept: Mapping[Label, str]) -> Failure:
+    """The failure; BadInput where today's policy keeps no text of its label, be it the one that it
+    came with or the one that a person gave it."""
+    labels = (failure.label, said.relabelled(failure).label)
+    if short := next((label for label in labels if kept.get(label) == "summary"), None):
+        why = f"the policy keeps no text of {short}; promote another"
+        raise BadInput(f"promote: {failure.id}: {why}")
     return failure
 
 
