@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from tests.web.test_changes import first, waiting
 from errata import jsonl
 from errata.build import queue, reviews
 from errata.evaluate.people import ratings, sample
-from errata.intake import span_review
+from errata.intake import span_review, triage
+from errata.intake.labeller import ABSTAINED
 from errata.records import Failure
 from errata.release import routing
 from errata.store import ledger, past
@@ -52,6 +54,9 @@ NAMES = ("loop", "failures", "failure", "review", "answer", "spans", "samples", 
          "report", "enter")  # fmt: skip
 
 
+FORMS = ((1280, False, "en"), (390, True, "zh"), (1280, True, "zh"), (390, False, "en"))
+
+
 @pytest.fixture(scope="module")
 def axe() -> str:
     """The checker's script, as its package ships it."""
@@ -70,7 +75,7 @@ def violations(page: Any, axe: str) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_page_is_whole_in_every_form(tab: Tab, ws: Workspace, axe: str, name: str) -> None:
     path = stations(ws)[name]
-    for wide, dark, lang in ((1280, False, "en"), (390, True, "zh")):
+    for wide, dark, lang in FORMS:
         page = tab(path, wide, dark, lang)
         assert page.title() != "owned"
         assert page.evaluate("document.documentElement.lang") == ("en" if lang == "en" else "zh-CN")
@@ -82,7 +87,7 @@ def test_a_page_is_whole_in_every_form(tab: Tab, ws: Workspace, axe: str, name: 
 
 def _picture(page: Any, name: str, wide: int, lang: str) -> None:
     folder = os.environ.get("ERRATA_SCREENSHOTS")
-    if folder and lang == "en" and name in ("loop", "verdict", "rollout"):
+    if folder and wide == 1280 and lang == "en" and name in ("loop", "verdict", "rollout"):
         page.screenshot(path=Path(folder) / f"desk-{name}.png")
 
 
@@ -98,6 +103,12 @@ def test_hostile_rows_run_nothing_and_turn_nothing(tab: Tab, ws: Workspace) -> N
 
 
 # with the keyboard alone --------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["en", "zh"])
+def reviewer(tab: Tab, request: pytest.FixtureRequest) -> Tab:
+    """A tab in each of the languages."""
+    return partial(tab, lang=request.param)
 
 
 def press(page: Any, *keys: str) -> None:
@@ -153,9 +164,9 @@ def test_search_narrows_while_one_types_and_can_be_linked_to(tab: Tab, ws: Works
     until(lambda: page.evaluate(rows) == len(privacy))
 
 
-def test_a_pair_is_judged_and_taken_back_with_keys(tab: Tab, ws: Workspace) -> None:
+def test_a_pair_is_judged_and_taken_back_with_keys(reviewer: Tab, ws: Workspace) -> None:
     row = waiting(ws, "pair")
-    page = tab("/review?kind=pair")
+    page = reviewer("/review?kind=pair")
     with page.expect_navigation():
         press(page, "2" if swapped(row.id) else "1")
     assert row.id in reviews.read(ws.root / reviews.FILE).kept
@@ -165,10 +176,10 @@ def test_a_pair_is_judged_and_taken_back_with_keys(tab: Tab, ws: Workspace) -> N
 
 
 def test_an_answer_is_written_with_keys_and_digits_in_it_decide_nothing(
-    tab: Tab, ws: Workspace
+    reviewer: Tab, ws: Workspace
 ) -> None:
     row = waiting(ws, "answer")
-    page = tab("/review?kind=answer")
+    page = reviewer("/review?kind=answer")
     press(page, "e")
     page.keyboard.type("Order 12 is on its way: 2 days, surely.")
     with page.expect_navigation():
@@ -177,8 +188,8 @@ def test_an_answer_is_written_with_keys_and_digits_in_it_decide_nothing(
     assert len(queue.left(ws).waiting) >= 1
 
 
-def test_what_was_typed_stands_there_again_beside_a_refusal(tab: Tab, ws: Workspace) -> None:
-    page = tab("/runs/new")
+def test_what_was_typed_stands_there_again_beside_a_refusal(reviewer: Tab, ws: Workspace) -> None:
+    page = reviewer("/runs/new")
     field = page.locator(".panel input").first
     name = str(field.get_attribute("name"))
     field.fill("as I like it")
@@ -190,13 +201,41 @@ def test_what_was_typed_stands_there_again_beside_a_refusal(tab: Tab, ws: Worksp
     assert page.locator(f".panel input[name='{name}']").input_value() != "as I like it"
 
 
-def test_later_shows_another_and_decides_nothing(tab: Tab, ws: Workspace) -> None:
-    page = tab("/review?kind=answer")
+def test_later_shows_another_and_decides_nothing(reviewer: Tab, ws: Workspace) -> None:
+    page = reviewer("/review?kind=answer")
     shown = page.locator("[data-review] code").first.inner_text()
     with page.expect_navigation():
         press(page, "s")
     assert page.locator("[data-review] code").first.inner_text() != shown
     assert not (ws.root / reviews.FILE).is_file()
+
+
+def test_a_label_is_given_with_a_digit_and_taken_back(reviewer: Tab, ws: Workspace) -> None:
+    rows = jsonl.read(ws.data / "failures.jsonl", Failure)
+    doubted = rows[0].model_copy(update={"meta": {**rows[0].meta, "label_by": ABSTAINED}})
+    jsonl.write(ws.data / "failures.jsonl", [doubted, *rows[1:]])
+    page = reviewer("/review?kind=label")
+    with page.expect_navigation():
+        press(page, "3")
+    assert reviews.read(ws.root / reviews.FILE).labels == {doubted.id: "privacy"}
+    with page.expect_navigation():
+        press(page, "u")
+    assert reviews.read(ws.root / reviews.FILE).labels == {}
+
+
+@pytest.mark.parametrize(("key", "verdict"), [("1", "keep"), ("2", "drop")])
+def test_a_case_of_a_blocked_gate_is_looked_at_with_a_digit(
+    reviewer: Tab, ws: Workspace, key: str, verdict: str
+) -> None:
+    gate = past.last_run(ws, "gate")
+    assert gate
+    case = queue.Waiting(id="case-en-1", kind="case", label="privacy", question="q", said="s")
+    jsonl.write(ws.runs / str(gate["id"]) / queue.QUEUE, [case])
+    page = reviewer("/review?kind=case")
+    with page.expect_navigation():
+        press(page, key)
+    (found,) = reviews.written(ws.root / reviews.FILE)
+    assert (found.id, found.verdict) == (case.id, verdict)
 
 
 # Selects the first characters of the text, as a person does with the mouse.
@@ -211,8 +250,8 @@ SELECT = """() => {
 }"""
 
 
-def test_a_missed_value_is_marked_in_the_text(tab: Tab, ws: Workspace) -> None:
-    page = tab("/review/spans")
+def test_a_missed_value_is_marked_in_the_text(reviewer: Tab, ws: Workspace) -> None:
+    page = reviewer("/review/spans")
     id = page.locator("input[name=id]").first.input_value()
     word = page.evaluate(SELECT)
     page.select_option("#tag", "PERSON")
@@ -226,11 +265,39 @@ def test_a_missed_value_is_marked_in_the_text(tab: Tab, ws: Workspace) -> None:
     rows = {row.id: row for row in jsonl.read(ws.data / "failures.jsonl", Failure)}
     texts = f"{rows[id].context}{rows[id].prompt}{rows[id].bad_answer}"
     assert found.missed[0][1] in texts
+    with page.expect_navigation():
+        press(page, "u")
+    assert id not in span_review.read(ws), "it waits to be read again"
 
 
-def test_a_sample_is_rated_with_digits(tab: Tab, ws: Workspace) -> None:
+def test_a_mark_made_by_mistake_is_taken_off(reviewer: Tab, ws: Workspace) -> None:
+    page = reviewer("/review/spans")
+    id = page.locator("input[name=id]").first.input_value()
+    page.locator("#value").fill("no such value")
+    page.locator("#mark").click()
+    with page.expect_navigation():
+        page.locator("button[data-key='1']").click()
+    assert page.locator("main > .note.bad").count() == 1, "it is in none of the texts"
+    assert "no such value" in page.locator("#misses li").first.inner_text()
+    page.locator("#misses button.off").click()
+    with page.expect_navigation():
+        page.locator("button[data-key='1']").click()
+    assert span_review.read(ws)[id].missed == []
+
+
+def test_a_failure_gets_an_owner(reviewer: Tab, ws: Workspace) -> None:
+    id = first(ws, "privacy").id
+    page = reviewer(f"/failures/{id}")
+    page.locator("input[name=owner]").fill("王芳")
+    page.locator("select[name=severity]").select_option("normal")
+    with page.expect_navigation():
+        page.locator("form[action$='/triage'] button").click()
+    assert (triage.read(ws)[id].owner, triage.read(ws)[id].severity) == ("王芳", "normal")
+
+
+def test_a_sample_is_rated_with_digits(reviewer: Tab, ws: Workspace) -> None:
     whose = sample.last(ws)
-    page = tab("/review/samples?rater=r2")
+    page = reviewer("/review/samples?rater=r2")
     for _ in range(2 * len(whose.questions)):
         press(page, "1")
     press(page, "3")  # a tie
@@ -259,10 +326,10 @@ def test_a_curve_grows_while_a_run_goes_on(tab: Tab, ws: Workspace) -> None:
         assert page.locator("#running progress").get_attribute("value") == "25"
 
 
-def test_a_canary_is_aborted_by_writing_its_id(tab: Tab, ws: Workspace) -> None:
+def test_a_canary_is_aborted_by_writing_its_id(reviewer: Tab, ws: Workspace) -> None:
     canary = routing.current(ws).canary
     assert canary
-    page = tab("/rollout")
+    page = reviewer("/rollout")
     form = page.locator("form[action='/rollout/abort']")
     form.locator("input[name=confirm]").fill("no")
     with page.expect_navigation():
