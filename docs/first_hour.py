@@ -85,8 +85,8 @@ EMBEDDED = (
     "to both.",
     "errata sft lora_r=32 lora_alpha=64 lr=1e-3",
     "Then pairs: this answer rather than that one. At a third of the step that "
-    "`configs/align/dpo.yaml` has, for the same reason: with 6e-5 the gate said no by one answer. "
-    "When it says no to yours, these are the first things to try.",
+    "`configs/align/dpo.yaml` has, for the same reason: of two runs with 6e-5 the gate said no to "
+    "one. When it says no to yours, these are the first things to try.",
     f"errata dpo --model {NEWEST} lr=2e-5",
     "### Evidence, on questions that never trained",
     "The new candidate, and the model that it is held against.",
