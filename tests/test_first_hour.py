@@ -74,10 +74,12 @@ def test_the_page_has_every_command_of_its_program_in_order(program: ModuleType)
     page = program.PAGE.read_text(encoding="utf-8")
     typed = re.findall(r"^```\n\$ (.*)$", page, re.MULTILINE)
     texts = [part[1] if isinstance(part, tuple) else part
-             for name in ("embedded", "qwen") for part in program.SECTIONS[name]]  # fmt: skip
+             for name in program.SECTIONS for part in program.SECTIONS[name]]  # fmt: skip
     asked = [text.splitlines()[0] for text in texts if program.is_command(text)]
 
-    assert [command for command in typed if command != "make setup"] == asked
+    assert typed == asked
+    prose = [program.wrapped(text) for text in texts if not program.is_command(text)]
+    assert [text for text in prose if text not in page] == []
     assert program.INTRO.strip() in page
 
 
