@@ -180,11 +180,9 @@ class Newcomer:
     def shown(self, output: str, whole: bool) -> Iterator[str]:
         """The lines, without what is of this machine; the middle of a long answer is counted."""
         text = output.replace(str(self.root), "~").rstrip("\n")
-        lines = [
-            re.sub(f"^(.{{{WIDE}}}).+", r"\1…", line)
-            for line in text.splitlines()
-            if not line.startswith("WARNING: Location")
-        ]  # pip's of this machine's mirrors
+        # What pip warns of begins so where this machine's mirrors lack a package.
+        told = [one for one in text.splitlines() if not one.startswith("WARNING: Location")]
+        lines = [re.sub(f"^(.{{{WIDE}}}).+", r"\1…", line) for line in told]
         if whole or len(lines) <= SHOWN + 2:
             return iter(lines)
         half = SHOWN // 2

@@ -51,7 +51,7 @@ class Attempt(NamedTuple):
 # Tried until the gate lets one through: as configured, then with more replay, a larger adapter at a
 # smaller step and gentler pairs. Floats differ between machines: where the first loses a point of
 # accuracy, it is blocked, rightly. Accuracy and answers without their source, with replay: 91.8 %
-# and 0 as configured, 92.1 % and 2 with lr=1e-3, 93.9 % and 0 so.
+# and 0 as configured, 92.1 % and 2 with lr=1e-3; 93.3 % and 93.9 % and 0 so.
 REPLAY, WIDE = ("replay=1800",), ("lora_r=32", "lora_alpha=64")
 ATTEMPTS = (
     Attempt(), Attempt(REPLAY, (*WIDE, "lr=1e-3"), ("lr=2e-5",)),
@@ -341,7 +341,7 @@ def main(ws: Workspace, config: Config) -> Outcome:
         compare(demo, sft)
         blocked = sabotage(demo, sft)
         if blocked != 3:
-            raise ErrataError(f"demo: the gate let the sabotaged candidate by: exit {blocked}")
+            raise ErrataError(f"demo: the gate's exit for the sabotaged one: {blocked}, not 3")
         unchanged(demo, dpo)
         second = grow(demo, dpo)
         bad = degrade(demo, second)

@@ -93,7 +93,6 @@ def test_a_line_that_is_no_failure_is_told_of_and_takes_no_page_along(
         assert f"data/failures.jsonl:{len(rows) + 1}: id: not str" in client.get(page), page
     odd = client.get("/failures?q=f-odd")
     assert f"data/failures.jsonl:{len(rows) + 2}" in odd
-    assert "not a failure" in odd or "prompt" in odd
 
 
 def test_what_the_policy_keeps_no_more_is_neither_shown_nor_found(
@@ -107,7 +106,7 @@ def test_what_the_policy_keeps_no_more_is_neither_shown_nor_found(
     assert desk.index.search(Asked(word)).total == 0
     assert [row["retention"] for row in desk.index.search(Asked(mine.id)).rows] == ["withheld"]
     assert mine.id not in {row["id"] for row in desk.index.drawn(10_000)}
-    client.get(f"/failures/{mine.id}/prompt.txt")
+    assert client.get(f"/failures/{mine.id}/prompt.txt") == ""
 
     assert desk.index.row(other.id)["retention"] == "full"
     said = Review(id=other.id, verdict="label", text="privacy", by="li", ts=database.now())

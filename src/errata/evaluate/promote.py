@@ -11,7 +11,7 @@ is a hit, or nothing is promoted. `success=` says by hand what no rule can read.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence, Set
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -83,14 +83,13 @@ def main(ws: Workspace, config: Config) -> Outcome:
         return promoted.table(ws, [config.attacks, config.business])
     with Run(ws, "promote", config) as run:
         there = {f.id: f for f in jsonl.read(run.input(config.failures), Failure)}
-        kept = load_policy(ws).retention
+        short = load_policy(ws).summarised
         said, sorted_ = reviews.read(ws.path(reviews.FILE)), triage.read(ws)
         made = [
             case
             for id in dict.fromkeys(config.args)
-            for case in cases(
-                _kept(_of(there, id), said, kept), _sorted(config, sorted_.get(id)), said
-            )
+            for failure in [_kept(_of(there, id), said, short)]
+            for case in cases(failure, _sorted(config, sorted_.get(id)), said)
         ]
         for path, mine in (
             (config.attacks, [case for case in made if case.category in ATTACKS]),
@@ -129,13 +128,13 @@ def _of(there: dict[str, Failure], id: str) -> Failure:
     return failure
 
 
-def _kept(failure: Failure, said: Reviews, kept: Mapping[Label, str]) -> Failure:
+def _kept(failure: Failure, said: Reviews, short: Set[Label]) -> Failure:
     """The failure; BadInput where today's policy keeps no text of its label, be it the one that it
     came with or the one that a person gave it."""
-    labels = (failure.label, said.relabelled(failure).label)
-    if short := next((label for label in labels if kept.get(label) == "summary"), None):
-        why = f"the policy keeps no text of {short}; promote another"
-        raise BadInput(f"promote: {failure.id}: {why}")
+    for label in (failure.label, said.relabelled(failure).label):
+        if label in short:
+            why = f"the policy keeps no text of {label}; promote another"
+            raise BadInput(f"promote: {failure.id}: {why}")
     return failure
 
 

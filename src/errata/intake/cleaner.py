@@ -125,7 +125,7 @@ class Cleaner:
             "context": turns,
         }
         source = raw.source or source
-        short = raw.label and self.policy.retention.get(raw.label) == "summary"
+        short = raw.label in self.policy.summarised
         tags, meta = ([], {}) if short else (clean(raw.tags), clean(raw.meta))
         shared: dict[str, Any] = {
             "label": raw.label,

@@ -69,6 +69,11 @@ class Policy(Section):
         return _active(tuple(self.off), tuple(self.on), own, self.ner)
 
     @property
+    def summarised(self) -> frozenset[Label]:
+        """The labels of whose rows no text is kept."""
+        return frozenset(label for label, kept in self.retention.items() if kept == "summary")
+
+    @property
     def hash(self) -> str:
         """Changes when a switch, a retention or the pattern of a rule changes."""
         kept = tuple(sorted(self.vault))

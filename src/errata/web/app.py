@@ -205,7 +205,9 @@ async def _error(request: Request, error: Exception) -> Response:
     """A page that was asked for something says that it is not there; one that was asked for nothing
     cannot be shown until a file is mended."""
     asked = request.path_params or request.query_params
-    status = 500 if not isinstance(error, BadInput) else 404 if asked else 503
+    status = 500
+    if isinstance(error, BadInput):
+        status = 404 if asked else 503
     return page(request, "wrong.html", status, wrong=Wrong(status, str(error)))
 
 

@@ -99,9 +99,9 @@ class Index:
             return self._counted[query]
 
     def _fresh(self) -> Table:
-        table = self._table
-        if table is None or self._stamps(FILE, POLICY_FILE) != self._files:
-            files, new = self._stamps(FILE, POLICY_FILE), load(self.ws)
+        table, files = self._table, self._stamps(FILE, POLICY_FILE)
+        if table is None or files != self._files:
+            new = load(self.ws)
             if table is not None:
                 table.rows.close()
             table = self._table = new
@@ -141,8 +141,7 @@ class Index:
     def _withhold(self, rows: sqlite3.Connection) -> None:
         """A row that was kept whole is not shown while the policy keeps no text of its label, be
         it the label that it came with or the one that a person gave it."""
-        policy = load_policy(self.ws).retention
-        short = [label for label, kept in policy.items() if kept == "summary"]
+        short = sorted(load_policy(self.ws).summarised)
         marks = ",".join("?" * len(short))
         rows.execute("UPDATE failure SET retention = stored WHERE retention = 'withheld'")
         rows.execute("UPDATE failure SET retention = 'withheld' WHERE stored <> 'summary' AND "

@@ -55,11 +55,11 @@ def _left(desk: Desk) -> Left:
     """What waits, without what was made of rows whose texts today's policy withholds: a build that
     ran under an older one may have left it. Cases that were written, and by no failure, stay."""
     left = waiting_queue.left(desk.ws, desk.index.in_doubt())
-    kept = load_policy(desk.ws).retention
+    short = load_policy(desk.ws).summarised
     gone = desk.index.made_of_withheld([row.id for row in left.waiting])
     return left._replace(waiting=[
         row for row in left.waiting
-        if row.id not in gone and (row.kind == "case" or kept.get(row.label) != "summary")
+        if row.id not in gone and (row.kind == "case" or row.label not in short)
     ])  # fmt: skip
 
 
@@ -239,12 +239,14 @@ def rate(desk: Desk, form: Form) -> Went:
     if said is None:
         raise BadInput(say("nothing was filled in", "尚未填写"))
     by = people.actor(desk.ws).name
-    for other in ratings.read(desk.ws, whose.id).values():
-        if other.id == row.id and other.rater != rater and other.by == by:
+    done = ratings.read(desk.ws, whose.id)
+    for other in whose.raters:
+        theirs = done.get((row.id, other))
+        if theirs and other != rater and theirs.by == by:
             raise BadInput(say(
-                f"{by} has rated this row as {other.rater}; a second rater is somebody else: they "
-                "set ERRATA_ACTOR to who they are and run `errata web`",
-                f"{by} 已以 {other.rater} 的身份评过此条；第二位评审须是另一人："
+                f"{by} has rated this row as {other}; a second rater is somebody else: they set "
+                "ERRATA_ACTOR to who they are and run `errata web`",
+                f"{by} 已以 {other} 的身份评过此条；第二位评审须是另一人："
                 "请其设置 ERRATA_ACTOR 后运行 `errata web`"))  # fmt: skip
     ratings.add(desk.ws, [ratings.rating(row, whose, rater, by, said)])
     return Went(f"/review/samples?rater={rater}", say("kept", "已保存"))
